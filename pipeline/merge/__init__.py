@@ -1,0 +1,1 @@
+"""Merging: a tree of summaries; items over chunks, with evidence."""
