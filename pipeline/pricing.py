@@ -1,0 +1,408 @@
+"""What models can take and what calls cost: the catalogue, three pricing modes, the budget with its reservations.
+
+Money is whole pico-dollars, so sums are exact. A model without a known price is an error, never free.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.config import Job, PricingSettings
+from pipeline.errors import JobError
+from pipeline.types import PICO, Usage
+
+__all__ = [
+    "Budget",
+    "Capabilities",
+    "ModelInfo",
+    "Pricing",
+    "Ratio",
+    "TextKind",
+    "bound",
+    "catalogue",
+    "cost",
+    "model_info",
+    "money",
+    "pricing_for",
+    "usd",
+    "window_for",
+]
+
+TextKind: TypeAlias = Literal["prose", "code", "digits"]
+TokenizerName: TypeAlias = Literal["o200k_base", "cl100k_base"]
+
+QUEUED_REQUESTS = 5
+"""Calls ModelsLab takes at a time from one pay-as-you-go account, over all its endpoints."""
+OFFLINE_WINDOW = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """The model's tokens divided by ours, as an interval and its expected value."""
+
+    low: float
+    expected: float
+    high: float
+
+
+EXACT: Mapping[TextKind, Ratio] = dict.fromkeys(("prose", "code", "digits"), Ratio(1.0, 1.0, 1.0))
+UNKNOWN: Mapping[TextKind, Ratio] = {
+    "prose": Ratio(0.9, 1.15, 1.6),
+    "code": Ratio(0.9, 1.2, 1.7),
+    "digits": Ratio(0.9, 1.4, 2.0),
+}
+"""Before any answer taught better: the spread that ERNIE 4.5's request logs and Chinese or digit-heavy text span."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """Forms of structured output a model takes; None where nobody says."""
+
+    tools: bool | None = None
+    json_schema: bool | None = None
+    json_object: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pricing:
+    """What a call costs. Rates are pico-dollars: a token (`per_token`, `flat`), a call (`per_call`).
+
+    `source` says where they come from: job file, catalogue, genai-prices and its version, offline."""
+
+    mode: Literal["per_token", "per_call", "flat"]
+    source: str
+    input_pusd: int = 0
+    output_pusd: int = 0
+    cached_input_pusd: int = 0
+    reasoning_pusd: int = 0
+    call_pusd: int = 0
+    flat_pusd: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What is known of a model. None: not known. `concurrency`: calls the account may have in flight.
+
+    `context_window` is as advertised, `safe_window` what may be relied on, both in the model's own tokens, input and
+    output together. `other_pricing`: further prices the service states for it."""
+
+    id: str
+    provider: str
+    maker: str = ""
+    context_window: int | None = None
+    safe_window: int | None = None
+    max_output_tokens: int | None = None
+    tokenizer: TokenizerName = "o200k_base"
+    ratio_prior: Mapping[TextKind, Ratio] = field(default_factory=lambda: UNKNOWN)
+    capabilities: Capabilities = Capabilities()
+    concurrency: int | None = None
+    pricing: Pricing | None = None
+    other_pricing: tuple[Pricing, ...] = ()
+    chat: bool = True
+    notes: str = ""
+
+
+# --- the catalogue -----------------------------------------------------------------------------------------------
+
+
+class _Entry(BaseModel):
+    """A [[model]] table of a catalogue file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: str = Field(min_length=1)
+    provider: Literal["modelslab", "openai", "anthropic"] = "modelslab"
+    maker: str = ""
+    context_window: Annotated[int, Field(ge=1)] | None = None
+    safe_window: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    tokenizer: TokenizerName = "o200k_base"
+    ratio: dict[TextKind, Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]] = {}
+    tools: bool | None = None
+    json_schema: bool | None = None
+    json_object: bool | None = None
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    pricing: PricingSettings | None = None
+    other_pricing: list[PricingSettings] = []
+    chat: bool = True
+    notes: str = ""
+
+
+class _Catalogue(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model: list[_Entry]
+
+
+def catalogue(extra: Path | None = None) -> dict[str, ModelInfo]:
+    """The models of the default service by id, and those of the user's own file `extra`, which win over ours.
+
+    Raises JobError that names the file and the key if `extra` is no catalogue."""
+    models = dict(_packaged())
+    if extra is not None:
+        try:
+            text = extra.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"{extra}: the catalogue cannot be read: {error}") from error
+        models.update(_parse(text, str(extra)))
+    return models
+
+
+@cache
+def _packaged() -> Mapping[str, ModelInfo]:
+    text = (resources.files("pipeline") / "catalogue.toml").read_text(encoding="utf-8")
+    return _parse(text, "catalogue")
+
+
+def _parse(text: str, source: str) -> dict[str, ModelInfo]:
+    try:
+        entries = _Catalogue.model_validate(tomllib.loads(text)).model
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(f"{source}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        problems = (f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise JobError("\n".join(f"{source}: {problem}" for problem in problems)) from error
+    return {entry.id: _from_entry(entry, source) for entry in entries}
+
+
+def _from_entry(entry: _Entry, source: str) -> ModelInfo:
+    return ModelInfo(
+        id=entry.id,
+        provider=entry.provider,
+        maker=entry.maker,
+        context_window=entry.context_window,
+        safe_window=entry.safe_window or entry.context_window,
+        max_output_tokens=entry.max_output_tokens,
+        tokenizer=entry.tokenizer,
+        ratio_prior={**UNKNOWN, **{kind: Ratio(*ratio) for kind, ratio in entry.ratio.items()}},
+        capabilities=Capabilities(tools=entry.tools, json_schema=entry.json_schema, json_object=entry.json_object),
+        concurrency=entry.concurrency or (QUEUED_REQUESTS if entry.provider == "modelslab" else None),
+        pricing=_from_settings(entry.pricing, source) if entry.pricing else None,
+        other_pricing=tuple(_from_settings(settings, source) for settings in entry.other_pricing),
+        chat=entry.chat,
+        notes=entry.notes,
+    )
+
+
+def model_info(provider: str, name: str, extra: Path | None = None, *, base_url: str | None = None) -> ModelInfo:
+    """What is known of `name` at `provider`: from the user's catalogue, ours, or the package genai-prices.
+
+    A model nobody knows comes back with neither window nor price. Raises JobError for a model without a chat form."""
+    if provider == "offline":
+        return ModelInfo(
+            id=name,
+            provider=provider,
+            context_window=OFFLINE_WINDOW,
+            safe_window=OFFLINE_WINDOW,
+            ratio_prior=EXACT,
+            pricing=Pricing(mode="per_token", source="offline"),
+            notes="extracts sentences on this machine; costs nothing",
+        )
+    info = catalogue(extra).get(name)
+    if info is not None and info.provider == provider:
+        if not info.chat:
+            raise JobError(f"model.name: {name}: {info.notes or 'it has no chat form'}", hint="`docreduce models`")
+        return info
+    if provider in ("openai", "anthropic"):
+        return _from_genai_prices(provider, name, base_url)
+    concurrency = QUEUED_REQUESTS if provider == "modelslab" else None
+    return ModelInfo(id=name, provider=provider, concurrency=concurrency, notes="not in the catalogue")
+
+
+def _from_genai_prices(provider: str, name: str, base_url: str | None) -> ModelInfo:
+    import genai_prices
+
+    info = ModelInfo(id=name, provider=provider, notes="not known to genai-prices")
+    if provider == "openai" and not base_url:
+        tokenizer = _openai_tokenizer(name)
+        info = replace(info, tokenizer=tokenizer or "o200k_base", ratio_prior=EXACT if tokenizer else UNKNOWN)
+    nothing = genai_prices.Usage(input_tokens=0)
+    try:
+        # Another host has its own prices: known where the package knows the host, otherwise not.
+        if base_url:
+            found = genai_prices.calc_price(nothing, name, provider_api_url=base_url)
+        else:
+            found = genai_prices.calc_price(nothing, name, provider_id=provider)
+    except LookupError:
+        return info
+    window, price = found.model.context_window, found.model_price
+    input_pusd, output_pusd = _dearest(price.input_mtok, window), _dearest(price.output_mtok, window)
+    cached_pusd = _dearest(price.cache_read_mtok, window)
+    pricing = None
+    if input_pusd is not None and output_pusd is not None:
+        pricing = Pricing(
+            mode="per_token",
+            source=f"genai-prices {metadata.version('genai-prices')}",
+            input_pusd=input_pusd,
+            output_pusd=output_pusd,
+            cached_input_pusd=input_pusd if cached_pusd is None else cached_pusd,
+            reasoning_pusd=output_pusd,
+        )
+    maker = found.provider.name
+    return replace(info, maker=maker, context_window=window, safe_window=window, pricing=pricing, notes="")
+
+
+def _dearest(price: Any, window: int | None) -> int | None:
+    """Pico-dollars a token from USD a million, plain or tiered by input length: the dearest tier within the window."""
+    if price is None:
+        return None
+    if isinstance(price, Decimal):
+        return _per_token(price)
+    reached = [tier.price for tier in price.tiers if window is None or tier.start < window]
+    return _per_token(max([price.base, *reached]))
+
+
+def _openai_tokenizer(name: str) -> TokenizerName | None:
+    """The tokenizer of an OpenAI model as tiktoken names it; None where it does not know the model."""
+    import tiktoken
+
+    try:
+        encoding = tiktoken.encoding_name_for_model(name)
+    except KeyError:
+        return None
+    return "cl100k_base" if encoding == "cl100k_base" else "o200k_base" if encoding == "o200k_base" else None
+
+
+def window_for(job: Job, info: ModelInfo) -> int:
+    """The context window to plan with, in the model's tokens: the job's, else the safe one.
+
+    Raises JobError if neither the job nor the catalogue states one."""
+    window = job.model.context_window or info.safe_window
+    if window is None:
+        raise JobError(
+            f"model.context_window: nobody states the window of {info.id}",
+            hint="Set model.context_window to what the model's page says, in tokens.",
+        )
+    return window
+
+
+# --- prices ------------------------------------------------------------------------------------------------------
+
+
+def _per_token(usd_per_million: Decimal) -> int:
+    return int((usd_per_million * PICO / 1_000_000).to_integral_value(ROUND_HALF_UP))
+
+
+def _from_settings(settings: PricingSettings, source: str) -> Pricing:
+    def rate(usd_per_million: float | None, default: int = 0) -> int:
+        # The decimal the user wrote, not the float's binary expansion.
+        return default if usd_per_million is None else _per_token(Decimal(str(usd_per_million)))
+
+    if settings.mode == "per_call":
+        call_pusd = int((Decimal(str(settings.usd_per_call)) * PICO).to_integral_value(ROUND_HALF_UP))
+        return Pricing(mode="per_call", source=source, call_pusd=call_pusd)
+    if settings.mode == "flat":
+        return Pricing(mode="flat", source=source, flat_pusd=rate(settings.usd_per_million))
+    input_pusd, output_pusd = rate(settings.input_usd_per_million), rate(settings.output_usd_per_million)
+    return Pricing(
+        mode="per_token",
+        source=source,
+        input_pusd=input_pusd,
+        output_pusd=output_pusd,
+        cached_input_pusd=rate(settings.cached_input_usd_per_million, input_pusd),
+        reasoning_pusd=rate(settings.reasoning_usd_per_million, output_pusd),
+    )
+
+
+def pricing_for(job: Job, info: ModelInfo) -> Pricing:
+    """The job's own prices, else the model's. Raises JobError if neither states one."""
+    if job.pricing is not None:
+        return _from_settings(job.pricing, "job file")
+    if info.pricing is not None:
+        return info.pricing
+    raise JobError(
+        f"no price is known for {info.id} at {info.provider}",
+        hint='Give it in the job file: [pricing] mode = "per_token", input_usd_per_million = …, '
+        "output_usd_per_million = …; or mode per_call or flat; or in a catalogue of your own (model.catalogue).",
+    )
+
+
+def cost(pricing: Pricing, usage: Usage) -> int:
+    """Pico-dollars of one answered call, exactly; cached and reasoning tokens by their own rates."""
+    if pricing.mode == "per_call":
+        return pricing.call_pusd
+    if pricing.mode == "flat":
+        return (usage.input_tokens + usage.output_tokens) * pricing.flat_pusd
+    # A service that states more cached than input tokens must not earn a discount on tokens that are not there.
+    cached = min(usage.cached_input_tokens, usage.input_tokens)
+    reasoning = min(usage.reasoning_tokens, usage.output_tokens)
+    return (
+        (usage.input_tokens - cached) * pricing.input_pusd
+        + cached * pricing.cached_input_pusd
+        + (usage.output_tokens - reasoning) * pricing.output_pusd
+        + reasoning * pricing.reasoning_pusd
+    )
+
+
+def bound(pricing: Pricing, input_tokens_high: int, max_output_tokens: int) -> int:
+    """Pico-dollars no call of that size can pass: every token at the dearest rate it can have."""
+    if pricing.mode == "per_call":
+        return pricing.call_pusd
+    if pricing.mode == "flat":
+        return (input_tokens_high + max_output_tokens) * pricing.flat_pusd
+    return input_tokens_high * max(pricing.input_pusd, pricing.cached_input_pusd) + max_output_tokens * max(
+        pricing.output_pusd, pricing.reasoning_pusd
+    )
+
+
+# --- the budget --------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Budget:
+    """A cap in pico-dollars (None: no cap) and what counts against it.
+
+    charged + unknown + reserved never passes the cap, unless a provider bills a call above its bound: that is booked as
+    it is, and nothing further is reserved."""
+
+    cap_pusd: int | None = None
+    charged: int = 0
+    unknown: int = 0
+    reserved: int = 0
+
+    @property
+    def left(self) -> int | None:
+        """Pico-dollars still to be reserved, negative after over-billing; None without a cap."""
+        return None if self.cap_pusd is None else self.cap_pusd - self.charged - self.unknown - self.reserved
+
+    def reserve(self, bound: int) -> bool:
+        """Set `bound` aside for a call. False, and nothing set aside, if the cap could be passed."""
+        left = self.left
+        if left is not None and bound > left:
+            return False
+        self.reserved += bound
+        return True
+
+    def settle(self, bound: int, charged: int, unknown: int = 0) -> None:
+        """End a reservation of `bound`: what was charged for it and what may have been."""
+        if bound > self.reserved:
+            raise ValueError(f"{bound} to settle, {self.reserved} reserved")
+        self.reserved -= bound
+        self.carry(charged, unknown)
+
+    def carry(self, charged: int, unknown: int = 0) -> None:
+        """Count what earlier runs under the same cap were charged, or may have been."""
+        self.charged += charged
+        self.unknown += unknown
+
+
+def usd(pusd: int) -> Decimal:
+    """Dollars, exactly."""
+    return Decimal(pusd).scaleb(-12)
+
+
+def money(pusd: int) -> str:
+    """Dollars for people: cents from one dollar up, three significant digits below; "$0.000677"."""
+    amount = abs(usd(pusd))
+    places = 2 if amount >= 1 or not amount else 2 - amount.adjusted()
+    rounded = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    return f"{'-' if pusd < 0 else ''}${rounded:,f}"
