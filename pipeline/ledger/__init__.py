@@ -1,0 +1,5 @@
+"""What was asked, answered and paid, over all runs of an output folder: one SQLite file, one writer."""
+
+from pipeline.ledger.book import Booking, Carried, Ledger, Sample, Stored
+
+__all__ = ["Booking", "Carried", "Ledger", "Sample", "Stored"]

@@ -1,0 +1,241 @@
+"""The ledger's file: its lock, its tables, its versions, and what to do with a file that is broken or not ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import MachineError
+from pipeline.storage import fsync_folder, machine_errors
+
+__all__ = ["Lock", "connect", "explain", "open_file", "view_file"]
+
+APPLICATION_ID = 0x646F6372  # "docr": SQLite's own place for a file's owner
+MIGRATIONS = (
+    """
+    CREATE TABLE run (
+        number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, job_name TEXT NOT NULL, job_sha256 TEXT NOT NULL,
+        started_at REAL NOT NULL, finished_at REAL, status TEXT NOT NULL);
+    CREATE INDEX run_job ON run (job_name);
+    CREATE TABLE attempt (
+        id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, document_id TEXT NOT NULL, bound_pusd INTEGER NOT NULL,
+        key TEXT NOT NULL, stage TEXT NOT NULL, chunk INTEGER, attempt INTEGER NOT NULL, started_at REAL NOT NULL,
+        latency_s REAL NOT NULL, outcome TEXT NOT NULL, billing TEXT NOT NULL, cost_pusd INTEGER NOT NULL,
+        input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER, reasoning_tokens INTEGER,
+        http_status INTEGER, finish_reason TEXT, request_id TEXT, error TEXT);
+    CREATE INDEX attempt_run ON attempt (run_id);
+    CREATE INDEX attempt_reserved ON attempt (id) WHERE billing = 'reserved';
+    CREATE TABLE answer (
+        key TEXT NOT NULL UNIQUE, text BLOB NOT NULL, crc INTEGER NOT NULL, finish_reason TEXT NOT NULL,
+        input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL,
+        reasoning_tokens INTEGER NOT NULL, cost_pusd INTEGER NOT NULL, cause TEXT, message TEXT NOT NULL,
+        rejected INTEGER NOT NULL);
+    CREATE TABLE sample (
+        id INTEGER PRIMARY KEY, model TEXT NOT NULL, text_kind TEXT NOT NULL, stage TEXT NOT NULL,
+        ours INTEGER NOT NULL, theirs INTEGER NOT NULL, output INTEGER NOT NULL,
+        at INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER)));
+    CREATE INDEX sample_model ON sample (model, id);
+    CREATE TABLE pin (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    """,
+)
+"""Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
+
+TABLES = {"run": "number", "attempt": "id", "answer": "rowid", "sample": "id", "pin": "name"}
+"""Each table and what orders it."""
+
+CHECK_BYTES = 2**28
+"""Up to this size a file is checked page by page when it is opened (about 0.3 s); beyond, only its frame."""
+
+_HINTS = {
+    sqlite3.SQLITE_FULL: "Free some space and run the same command again.",
+    sqlite3.SQLITE_READONLY: "Check who owns the output folder and its permissions.",
+    sqlite3.SQLITE_CANTOPEN: "Check who owns the output folder and its permissions.",
+    sqlite3.SQLITE_CORRUPT: "Run the same command again: the file is checked, kept aside and read out.",
+    sqlite3.SQLITE_BUSY: "Another program holds the ledger open for writing: close it.",
+}
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def explain(error: Exception, path: Path) -> MachineError:
+    """The MachineError for what SQLite said about the ledger at `path`."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return MachineError(f"{path}: {error}", hint=_HINTS.get(code, ""))
+
+
+class Lock:
+    """The output folder is ours while this is held. Raises MachineError (kind "locked") if another run has it.
+
+    A POSIX record lock: unlike flock it is not inherited by a forked reader that outlives us, and it ends with
+    its process, however that dies. It does not part two runs inside one process: `_held` does."""
+
+    _held: set[Path] = set()  # noqa: RUF012 - one for the process, on purpose
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        if self.path in self._held:
+            raise self._refusal("this process")
+        with machine_errors(path):
+            self._file = self.path.open("a+b")
+        try:
+            self._lock()
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read(20).decode("ascii", "replace").strip()
+            self._file.close()
+            raise self._refusal(f"process {holder}") from error
+        with machine_errors(path):
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n".encode())
+            self._file.flush()
+        self._held.add(self.path)
+
+    def _lock(self) -> None:
+        if sys.platform == "win32":
+            import msvcrt
+
+            self._file.seek(2**20)  # a byte past the text, so that others can read who holds it
+            msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _refusal(self, holder: str) -> MachineError:
+        return MachineError(
+            f"{self.path.parent}: another run is at work in this output folder ({holder})",
+            hint="Wait for it to end, or give this run another output.path.",
+            kind="locked",
+        )
+
+    def release(self) -> None:
+        """Let the next run in."""
+        self._held.discard(self.path)
+        self._file.close()
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit. Raises sqlite3.Error."""
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    connection.execute("PRAGMA busy_timeout = 10000")
+    return connection
+
+
+def open_file(path: Path) -> tuple[sqlite3.Connection, list[str]]:
+    """The writing connection to a sound ledger of this version at `path`, and what had to be done to get it.
+
+    A broken or foreign file is renamed, never deleted, and a new one begun with whatever answers could be read.
+    Raises MachineError for a disk that fails and for a ledger of a newer version; sqlite3.Error is translated."""
+    notes = []
+    try:
+        fault = _fault(path)
+        aside = _set_aside(path) if fault else None
+        connection = connect(path)
+        _migrate(connection)
+        if aside:
+            saved = _salvage(aside, connection)
+            notes.append(f"{path.name}: {fault}; kept as {aside.name}, a new one begun with {saved} rows read from it")
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    fsync_folder(path.parent)
+    return connection, notes
+
+
+def view_file(path: Path) -> sqlite3.Connection | None:
+    """A connection that only reads, or None if there is no ledger of this version at `path`."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        connection = connect(path, read_only=True)
+        if _pragma(connection, "application_id") == APPLICATION_ID and _version(connection) == len(MIGRATIONS):
+            return connection
+        connection.close()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in _BROKEN:
+            raise explain(error, path) from error
+    return None
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return _pragma(connection, "user_version")
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with the file at `path`, in words; None if it is a ledger, empty or not there."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        with contextlib.closing(connect(path)) as connection:
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if _pragma(connection, "application_id") != APPLICATION_ID:
+                return "not a ledger" if tables else None
+            if _version(connection) > len(MIGRATIONS):
+                raise MachineError(
+                    f"{path}: written by a newer docreduce (version {_version(connection)} of the file)",
+                    hint="Update docreduce, or give this run another output.path.",
+                )
+            if path.stat().st_size <= CHECK_BYTES:
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                return None if found == "ok" else f"corrupt ({found.splitlines()[-1]})"
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in _BROKEN:
+            raise
+        return f"corrupt or not a ledger ({error})"
+    return None
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.aside-{number}{path.suffix}")).exists():
+        number += 1
+    with machine_errors(path):
+        path.rename(aside)
+        for log in ("-wal", "-shm"):  # they belong to it by name
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
+    return aside
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to this version, each step in a transaction of its own, and set how it is written."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: each check-pointing costs two more fsyncs
+    for version in range(_version(connection), len(MIGRATIONS)):
+        script = f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1};"
+        connection.executescript(f"{script} PRAGMA application_id = {APPLICATION_ID}; COMMIT;")
+
+
+def _salvage(aside: Path, connection: sqlite3.Connection) -> int:
+    """Copy what can be read of a broken ledger, from both ends of every table; the number of rows.
+
+    An answer with a flipped bit is caught by its checksum when it is asked for."""
+    saved = 0
+    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(connect(aside, read_only=True)) as old:
+        if _pragma(old, "application_id") != APPLICATION_ID:
+            return 0
+        connection.execute("BEGIN IMMEDIATE")
+        for table, order in TABLES.items():
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            place = f"{table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+            for direction in ("ASC", "DESC"):
+                for row in _readable(old, f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order} {direction}"):  # noqa: S608
+                    saved += connection.execute(f"INSERT OR IGNORE INTO {place}", row).rowcount
+        connection.execute("COMMIT")
+    return saved
+
+
+def _readable(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
+    """Rows up to the first page that cannot be read."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        yield from connection.execute(query)
