@@ -1,0 +1,270 @@
+"""The one transport: every dialect over aiohttp's connections behind httpx's transport seam.
+
+httpx's own pool looks through all its connections at each request; aiohttp's does not. What the service or the
+network does comes back as a value, never as an exception. Redirects are not followed: the key stays with its host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from pipeline.config import ModelSettings
+from pipeline.errors import RefusedError
+from pipeline.providers.answers import decode, parse
+from pipeline.providers.dialect import Dialect, HttpResponse, dump, listing, mapping, token_count, word
+from pipeline.providers.faults import bad_body, clean
+from pipeline.providers.stream import StreamReader
+from pipeline.types import Billing, Cause, Decision, Rejection, Reply, Request
+
+__all__ = ["MAX_BODY_BYTES", "ApiKey", "HttpProvider"]
+
+MAX_BODY_BYTES = 16 * 2**20
+"""No answer is this long: reading stops here, whatever the service goes on to send."""
+
+CONNECT_TIMEOUT_S = 10.0
+KEEPALIVE_S = 4.0
+"""Idle connections are dropped before a server's usual 5 s, so that none is closed under a request."""
+
+STREAM_TOTAL_FACTOR = 10
+"""A stream has an idle time-out; one that trickles for ever ends after this many of them."""
+
+LISTING_TIMEOUT_S = 30.0
+
+
+class ApiKey:
+    """A key that does not show itself. An empty one means none."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "ApiKey(…)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not to be stored")
+
+    def reveal(self) -> str:
+        """The key itself, for a header or a body about to be sent."""
+        return self._secret
+
+    def redact(self, text: str) -> str:
+        """`text` with the key replaced by `[key]`."""
+        return text.replace(self._secret, "[key]") if self._secret else text
+
+    def redact_bytes(self, body: bytes) -> bytes:
+        """The same for bytes."""
+        return body.replace(self._secret.encode(), b"[key]") if self._secret else body
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class HttpProvider:
+    """A service behind a base URL, as types.Provider. Made inside or outside a loop, used in one loop."""
+
+    def __init__(self, dialect: Dialect, settings: ModelSettings, key: ApiKey) -> None:
+        self.name = dialect.name
+        self._dialect = dialect
+        self._settings = settings
+        self._key = key
+        self._base = httpx.URL(settings.base_url or dialect.base_url)
+        self._urls: dict[str, httpx.URL] = {}
+        self._transport = _transport(self._base)
+
+    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        """One attempt. With `stream`, `timeout_s` is the longest silence, otherwise the whole time."""
+        call = self._dialect.encode(request, self._settings, self._key.reveal())
+        try:
+            async with asyncio.timeout(timeout_s) as deadline:
+                response = await self._open("POST", call.path, call.headers, call.body, timeout_s)
+                try:
+                    if self._settings.stream and _is_stream(response):
+                        reply = await self._read_stream(request, response, deadline, timeout_s)
+                    else:
+                        reply = decode(self._dialect, request, await self._read(response))
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            # A connection has its own, shorter time-out: by now the request was sent and may be charged.
+            reply = _failed(Cause.TIMEOUT, f"no complete answer in {timeout_s:g} s", "unknown")
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            reply = _network_failure(error)
+        except _TooLargeError:
+            reply = bad_body(_head(response), f"a body of more than {MAX_BODY_BYTES} bytes")
+        return self._redacted(reply)
+
+    async def list_models(self) -> list[str]:
+        """The ids of the models the service offers. Raises RefusedError if it does not say."""
+        body = await self._ask("GET", self._dialect.models_path, b"")
+        found = [word(mapping(row).get("id")) for row in listing(body.get("data"))]
+        return sorted(name for name in found if name)
+
+    async def count_tokens(self, request: Request) -> int:
+        """Input tokens of `request` by the service's own count. Raises RefusedError if it has none."""
+        path = self._dialect.count_path
+        if path is None:
+            raise RefusedError(f"{self.name} does not count tokens")
+        call = self._dialect.encode(request, self._settings, self._key.reveal())
+        asked = mapping(parse(call.body))
+        kept = {name: asked[name] for name in ("model", "system", "messages", "tools", "tool_choice") if name in asked}
+        count = token_count((await self._ask("POST", path, dump(kept))).get("input_tokens"))
+        if count is None:
+            raise RefusedError(f"{self.name} answered without a count of tokens")
+        return count
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _open(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
+    ) -> httpx.Response:
+        url = self._urls.get(path) or self._urls.setdefault(path, _below(self._base, path))
+        connect_s = min(CONNECT_TIMEOUT_S, timeout_s * 0.8)
+        call = httpx.Request(
+            method,
+            url,
+            headers={**headers, **_HEADERS},
+            content=body,
+            extensions={"timeout": {"connect": connect_s, "pool": connect_s}},
+        )
+        return await self._transport.handle_async_request(call)
+
+    async def _read(self, response: httpx.Response) -> HttpResponse:
+        body = b"".join([part async for part in _bounded(response)])
+        coding = response.headers.get("content-encoding", "identity").lower()
+        if coding in ("gzip", "deflate"):  # not asked for, but bounded and easy
+            body = _inflated(body)
+        return replace(_head(response), body=self._key.redact_bytes(body))
+
+    async def _read_stream(
+        self, request: Request, response: httpx.Response, deadline: asyncio.Timeout, timeout_s: float
+    ) -> Reply:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + STREAM_TOTAL_FACTOR * timeout_s
+        reader = StreamReader(self._dialect, request, _head(response))
+        async for part in _bounded(response):
+            if reader.feed(part):
+                deadline.reschedule(min(loop.time() + timeout_s, end))
+            if reader.reply is not None:
+                return reader.reply
+        return reader.finish()
+
+    async def _ask(self, method: str, path: str, body: bytes) -> Mapping[str, Any]:
+        headers = self._dialect.headers(self._key.reveal())
+        try:
+            async with asyncio.timeout(LISTING_TIMEOUT_S):
+                response = await self._open(method, path, headers, body, LISTING_TIMEOUT_S)
+                try:
+                    whole = await self._read(response)
+                finally:
+                    await response.aclose()
+        except (TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError, _TooLargeError) as error:
+            raise RefusedError(self._key.redact(clean(f"{self.name}: {error or type(error).__name__}"))) from error
+        found = parse(whole.body)
+        if whole.status != 200 or found is None:
+            words = whole.body[:2000].decode("utf-8", "replace")
+            raise RefusedError(self._key.redact(clean(f"{self.name}: HTTP {whole.status}: {words}")))
+        return found
+
+    def _redacted(self, reply: Reply) -> Reply:
+        texts = reply.message if isinstance(reply, Rejection) else reply.text
+        secret = self._key.reveal()
+        if not secret or (secret not in texts and secret not in (reply.request_id or "")):
+            return reply
+        identity = self._key.redact(reply.request_id) if reply.request_id else None
+        if isinstance(reply, Rejection):
+            return replace(reply, message=self._key.redact(texts), request_id=identity)
+        return replace(reply, text=self._key.redact(texts), request_id=identity)
+
+
+_HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "docreduce"}
+
+
+def _transport(base: httpx.URL) -> AiohttpTransport:
+    """A transport without a limit of its own: dispatch holds the slots. A proxy is taken from the environment."""
+    proxy = None
+    if base.host not in ("localhost", "127.0.0.1", "::1") and not urllib.request.proxy_bypass(base.host):
+        proxy = urllib.request.getproxies().get(base.scheme)
+    context = httpx.create_ssl_context()  # honours SSL_CERT_FILE and SSL_CERT_DIR
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("accept",),
+        )
+
+    return AiohttpTransport(verify=context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
+
+
+def _below(base: httpx.URL, path: str) -> httpx.URL:
+    root = base.path.rstrip("/")
+    if root.endswith("/v1") and path.startswith("/v1/"):
+        path = path.removeprefix("/v1")
+    return base.copy_with(path=root + path)
+
+
+def _is_stream(response: httpx.Response) -> bool:
+    kind = response.headers.get("content-type", "")
+    return response.status_code == 200 and kind.lower().startswith("text/event-stream")
+
+
+def _head(response: httpx.Response) -> HttpResponse:
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+    return HttpResponse(status=response.status_code, headers=headers, body=b"", received_at=time.time())
+
+
+async def _bounded(response: httpx.Response) -> AsyncIterator[bytes]:
+    length = response.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+        raise _TooLargeError
+    seen = 0
+    async for part in cast(httpx.AsyncByteStream, response.stream):
+        seen += len(part)
+        if seen > MAX_BODY_BYTES:
+            raise _TooLargeError
+        yield part
+
+
+def _inflated(body: bytes) -> bytes:
+    try:
+        inflater = zlib.decompressobj(wbits=47)
+        body = inflater.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return b""
+    if len(body) > MAX_BODY_BYTES:
+        raise _TooLargeError
+    return body
+
+
+def _network_failure(error: Exception) -> Rejection:
+    """What a fault of the network means. The transport blurs kinds; what it was raised from tells them apart."""
+    origin = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+    words = f"{type(origin).__name__}: {origin}"
+    if isinstance(origin, aiohttp.ClientConnectorCertificateError):
+        return replace(_failed(Cause.CONNECTION, words, "free"), decision=Decision.STOP)
+    if isinstance(origin, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return _failed(Cause.CONNECTION, words, "free")  # nothing was sent
+    if isinstance(origin, aiohttp.ServerTimeoutError):
+        return _failed(Cause.TIMEOUT, words, "unknown")
+    if isinstance(origin, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+        return _failed(Cause.BAD_BODY, words, "unknown")
+    return _failed(Cause.CONNECTION, words, "unknown")
+
+
+def _failed(cause: Cause, message: str, billing: Billing) -> Rejection:
+    return Rejection(cause=cause, decision=Decision.RETRY, message=clean(message), billing=billing)

@@ -1,0 +1,150 @@
+"""OpenAI's chat completions, as a hundred other services speak them too.
+
+Source: the API reference of POST /chat/completions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from pipeline.config import ModelSettings
+from pipeline.providers.dialect import (
+    TOOL_NAME,
+    Dialect,
+    Draft,
+    HttpRequest,
+    dump,
+    listing,
+    mapping,
+    token_count,
+    word,
+)
+from pipeline.types import FinishReason, Request, Usage
+
+__all__ = ["FINISH", "OPENAI", "bearer", "body_of", "dialect", "encode", "read", "usage"]
+
+_REASONING = re.compile(r"(?:^|[/-])(?:o\d|gpt-5)(?![a-z0-9])", re.IGNORECASE)
+"""Models that refuse max_tokens and any temperature but their own."""
+
+FINISH: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",
+    # servers that pass the model's own words on
+    "eos": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_length": "length",
+}
+
+
+def encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+    """The POST of a chat completion."""
+    body = {"model": request.model, **body_of(request, stream=settings.stream)}
+    if _REASONING.search(request.model):
+        body["max_completion_tokens"] = body.pop("max_tokens")
+        del body["temperature"], body["top_p"]
+    return HttpRequest(path="/chat/completions", headers=bearer(key), body=dump(body))
+
+
+def body_of(request: Request, *, stream: bool) -> dict[str, Any]:
+    """All of the body but the model's name."""
+    body: dict[str, Any] = {
+        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+        "max_tokens": request.max_output_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+    }
+    schema = orjson.Fragment(request.schema or "{}")
+    if request.structured_output == "tools":
+        function = {"name": TOOL_NAME, "description": "Record the answer.", "parameters": schema}
+        body["tools"] = [{"type": "function", "function": function}]
+        body["tool_choice"] = {"type": "function", "function": {"name": TOOL_NAME}}
+    elif request.structured_output == "json_schema":
+        body["response_format"] = {"type": "json_schema", "json_schema": {"name": TOOL_NAME, "schema": schema}}
+    elif request.structured_output == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return body
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that authenticates; none without a key."""
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def read(body: Mapping[str, Any], draft: Draft) -> None:
+    """Add a whole answer (`message`) or a stream's event (`delta`) to `draft`."""
+    draft.id = word(body.get("id")) or draft.id
+    draft.usage.update({name: value for name, value in mapping(body.get("usage")).items() if value is not None})
+    for choice in map(mapping, listing(body.get("choices"))[:1]):
+        draft.finish = word(choice.get("finish_reason")) or draft.finish
+        message = choice.get("message", choice.get("delta"))
+        if not isinstance(message, dict):
+            continue
+        draft.found = True
+        draft.refusal = word(message.get("refusal")) or draft.refusal
+        _read_content(message.get("content"), draft)
+        for position, call in enumerate(map(mapping, listing(message.get("tool_calls")))):
+            index = call.get("index")
+            _read_call(mapping(call.get("function")), index if isinstance(index, int) else position, draft)
+        _read_call(mapping(message.get("function_call")), 0, draft)
+
+
+def usage(stated: Mapping[str, Any]) -> Usage | None:
+    """Tokens as stated; cached and reasoning are parts of input and output already."""
+    taken, given = token_count(stated.get("prompt_tokens")), token_count(stated.get("completion_tokens"))
+    if taken is None or given is None:
+        return None
+    cached = token_count(mapping(stated.get("prompt_tokens_details")).get("cached_tokens")) or 0
+    reasoning = token_count(mapping(stated.get("completion_tokens_details")).get("reasoning_tokens")) or 0
+    return Usage(
+        input_tokens=taken,
+        output_tokens=given,
+        cached_input_tokens=min(cached, taken),
+        reasoning_tokens=min(reasoning, given),
+    )
+
+
+def _read_content(content: object, draft: Draft) -> None:
+    if isinstance(content, str):
+        draft.content.append(content)
+    for block in listing(content):
+        text = block if isinstance(block, str) else mapping(block).get("text")
+        if isinstance(text, str):
+            draft.content.append(text)
+
+
+def _read_call(function: Mapping[str, Any], index: int, draft: Draft) -> None:
+    arguments = function.get("arguments")
+    if isinstance(arguments, (dict, list)):  # some servers send them parsed
+        arguments = orjson.dumps(arguments).decode()
+    if isinstance(arguments, str):
+        draft.calls.setdefault(index, []).append(arguments)
+
+
+OPENAI = Dialect(
+    name="openai",
+    base_url="https://api.openai.com/v1",
+    encode=encode,
+    read=read,
+    read_event=read,
+    usage=usage,
+    finish=FINISH,
+    headers=bearer,
+    models_path="/models",
+)
+
+
+def dialect(settings: ModelSettings) -> Dialect:
+    """The dialect of these settings: always the one."""
+    return OPENAI

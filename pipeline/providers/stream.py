@@ -1,0 +1,94 @@
+"""Server-sent events to one reply: text, finish reason, usage from the last event. Pure: fed with bytes.
+
+Source: the WHATWG HTML standard, "Server-sent events"; OpenAI ends with `[DONE]`, Anthropic with `message_stop`.
+"""
+
+from __future__ import annotations
+
+from pipeline.providers.answers import loops, parse, settle
+from pipeline.providers.dialect import Dialect, Draft, HttpResponse
+from pipeline.providers.faults import bad_body, clean, find_fault, reject
+from pipeline.types import Cause, Decision, Rejection, Reply, Request
+
+__all__ = ["StreamReader"]
+
+_LOOP_STEP_CHARS = 1000
+
+
+class StreamReader:
+    """Feed it the bytes of a stream; `reply` is set when it is over early, `finish()` settles what came."""
+
+    def __init__(self, dialect: Dialect, request: Request, head: HttpResponse) -> None:
+        self.reply: Reply | None = None
+        self._dialect = dialect
+        self._request = request
+        self._head = head
+        self._draft = Draft()
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._chars = 0
+        self._next_look = _LOOP_STEP_CHARS
+
+    def feed(self, part: bytes) -> bool:
+        """Take the next bytes; True if the answer grew (comments, pings and empty deltas are no progress)."""
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        before = self._chars
+        for line in lines:
+            if self.reply is None:
+                self._line(line.removesuffix(b"\r"))
+        if self.reply is None and self._chars >= self._next_look:
+            self._next_look = self._chars + _LOOP_STEP_CHARS
+            self._look_for_a_loop()
+        return self._chars > before
+
+    def finish(self) -> Reply:
+        """The reply once the stream is at its end."""
+        self._line(self._rest)
+        self._line(b"")
+        if self.reply is not None:
+            return self.reply
+        if not self._draft.done and self._draft.finish is None:
+            return bad_body(self._head, "the stream broke off")
+        return settle(self._dialect, self._request, self._head, self._draft)
+
+    def _line(self, line: bytes) -> None:
+        if line:
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].strip())
+            return
+        data, self._data = b"\n".join(self._data), []
+        if data == b"[DONE]":
+            self._end()
+        elif data:
+            self._event(data)
+
+    def _event(self, data: bytes) -> None:
+        event = parse(data)
+        if event is None:
+            self.reply = bad_body(self._head, "an event that is no JSON object")
+            return
+        if fault := find_fault(event):
+            self.reply = reject(fault, self._request, self._head)
+            return
+        pieces = len(self._draft.content), sum(map(len, self._draft.calls.values()))
+        self._dialect.read_event(event, self._draft)
+        self._chars += sum(map(len, self._draft.content[pieces[0] :]))
+        if sum(map(len, self._draft.calls.values())) > pieces[1]:
+            self._chars += len(next(reversed(self._draft.calls.values()))[-1])
+        if self._draft.done:
+            self._end()
+
+    def _end(self) -> None:
+        self._draft.done = True
+        self.reply = settle(self._dialect, self._request, self._head, self._draft)
+
+    def _look_for_a_loop(self) -> None:
+        text = self._draft.text
+        if loops(self._request, text):
+            self.reply = Rejection(
+                cause=Cause.LOOP,
+                decision=Decision.RETRY,
+                message=clean(f"cut early: the answer repeats itself: …{text[-80:]}"),
+                billing="unknown",  # usage would have come with the last event
+                http_status=self._head.status,
+            )
