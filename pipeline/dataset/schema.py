@@ -1,0 +1,186 @@
+"""The Arrow schemas of the tables, and from a JSON Schema to Arrow: types, and values that have them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["CALLS", "CHUNKS", "DOCUMENTS", "EVIDENCE", "MONEY", "arrow_fields", "coerce", "records_schema", "text_of"]
+
+TEXT: pa.DataType = pa.string()
+WORD: pa.DataType = pa.dictionary(pa.int32(), pa.string())
+COUNT: pa.DataType = pa.int64()
+REAL: pa.DataType = pa.float64()
+FLAG: pa.DataType = pa.bool_()
+TIME: pa.DataType = pa.timestamp("us", tz="UTC")
+MONEY: pa.DataType = pa.decimal128(18, 12)
+"""US dollars, exact to the pico-dollar."""
+
+_TYPES = {"text": TEXT, "word": WORD, "int": COUNT, "real": REAL, "flag": FLAG, "time": TIME, "usd": MONEY}
+
+
+def _schema(columns: str) -> pa.Schema:
+    return pa.schema([(name, _TYPES[word]) for name, word in (column.split() for column in columns.split(","))])
+
+
+DOCUMENTS = _schema("""document_id text, uri text, row int, status word, error_kind word, error text, media_type word,
+    chars int, source_tokens int, chunks int, calls int, attempts int, input_tokens int, output_tokens int,
+    cost_usd usd, unknown_cost_usd usd, reused_cost_usd usd, summary text""")
+CHUNKS = _schema("""document_id text, chunk int, char_start int, char_end int, page_start int, page_end int,
+    heading text, tokens int, status word, error text, output text""")
+EVIDENCE = _schema("""document_id text, item int, field word, value text, quote text, char_start int, char_end int,
+    page int, alignment word, chunk int, support int, conflict flag""")
+CALLS = _schema("""call_key text, document_id text, stage word, chunk int, attempt int, started_at time,
+    latency_s real, http_status int, outcome word, finish_reason word, input_tokens int, output_tokens int,
+    cached_input_tokens int, reasoning_tokens int, billing word, cost_usd usd, reused_cost_usd usd,
+    request_id text, error text""")
+_RECORD_HEAD = _schema("document_id text, item int")
+_RECORD_TAIL = _schema("status word, error text, cost_usd usd")
+
+
+def records_schema(fields: Iterable[pa.Field[Any]]) -> pa.Schema:
+    """The schema of records.parquet. A field that is named like one of our columns becomes `field_<name>`."""
+    ours = {*_RECORD_HEAD.names, *_RECORD_TAIL.names}
+    fields = list(fields)
+    taken = ours | {field.name for field in fields}
+    named = [
+        field.with_name(free_name(field.name, "field_", taken)) if field.name in ours else field for field in fields
+    ]
+    return pa.schema([*_RECORD_HEAD, *named, *_RECORD_TAIL])
+
+
+def free_name(name: str, prefix: str, taken: Iterable[str]) -> str:
+    """`name` with as many `prefix`es as it takes to be none of `taken`."""
+    while name in taken:
+        name = prefix + name
+    return name
+
+
+# --- from JSON Schema -----------------------------------------------------------------------------------------
+
+
+def arrow_fields(schema: Mapping[str, Any]) -> list[pa.Field[Any]]:
+    """One nullable field for each property of a JSON Schema object, in its order.
+
+    The same schema gives the same fields. Enums of strings become dictionaries, dates dates, nested objects structs,
+    arrays lists. What has no Arrow type (mixed unions, free-form objects, recursion) becomes a string: its JSON."""
+    whole = _merged(schema, schema, ())
+    return [pa.field(name, _type(part, schema, ())) for name, part in whole.get("properties", {}).items()]
+
+
+def _merged(schema: Any, root: Mapping[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
+    """A schema with its local references and `allOf` parts folded in; {} where it says nothing."""
+    if not isinstance(schema, Mapping):
+        return {}
+    merged = {key: value for key, value in schema.items() if key not in {"$ref", "allOf"}}
+    parts = list(schema.get("allOf", ()))
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference not in seen:
+        parts.append(_at(reference, root))
+        seen = (*seen, reference)
+    for part in parts:
+        inner = _merged(part, root, seen)
+        properties = {**inner.get("properties", {}), **merged.get("properties", {})}
+        merged = {**inner, **merged, **({"properties": properties} if properties else {})}
+    return merged
+
+
+def _at(reference: str, root: Mapping[str, Any]) -> Any:
+    """What a local reference (RFC 6901, as a fragment) points to; None for any other."""
+    if not reference.startswith("#"):
+        return None
+    place: Any = root
+    for step in reference[1:].split("/")[1:]:
+        place = place.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(place, Mapping) else None
+    return place
+
+
+def _type(schema: Any, root: Mapping[str, Any], seen: tuple[str, ...]) -> pa.DataType:
+    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
+        if reference in seen:
+            return TEXT
+        whole, seen = _merged(schema, root, seen), (*seen, reference)
+    else:
+        whole = _merged(schema, root, seen)
+    if "const" in whole or "enum" in whole:
+        return _common(_type_of(value) for value in whole.get("enum", [whole.get("const")]) if value is not None)
+    for word in ("anyOf", "oneOf"):
+        if word in whole:
+            options = [_merged(option, root, seen) for option in whole[word]]
+            raw = [part for part, option in zip(whole[word], options, strict=True) if option.get("type") != "null"]
+            return _common(_type(part, root, seen) for part in raw)
+    words = whole.get("type", "object" if "properties" in whole else "any")
+    words = [words] if isinstance(words, str) else words
+    return _common(_simple(word, whole, root, seen) for word in words if word != "null")
+
+
+def _simple(word: str, schema: Mapping[str, Any], root: Mapping[str, Any], seen: tuple[str, ...]) -> pa.DataType:
+    if word == "string":
+        return {"date": pa.date32(), "date-time": TIME}.get(schema.get("format", ""), TEXT)
+    if word == "array" and isinstance(schema.get("items"), Mapping):
+        return pa.list_(pa.field("element", _type(schema["items"], root, seen)))
+    if word == "object" and schema.get("properties"):
+        return pa.struct([pa.field(name, _type(part, root, seen)) for name, part in schema["properties"].items()])
+    return {"integer": COUNT, "number": REAL, "boolean": FLAG}.get(word, TEXT)
+
+
+def _type_of(value: object) -> pa.DataType:
+    for kind, arrow in ((str, WORD), (bool, FLAG), (int, COUNT), (float, REAL)):
+        if isinstance(value, kind):
+            return arrow
+    return TEXT
+
+
+def _common(types: Iterable[pa.DataType]) -> pa.DataType:
+    """The one type that holds all of them; text where none does."""
+    distinct = set(types)
+    if distinct == {COUNT, REAL}:
+        return REAL
+    return distinct.pop() if len(distinct) == 1 else TEXT
+
+
+# --- values ---------------------------------------------------------------------------------------------------
+
+
+def coerce(value: Any, field: pa.Field[Any]) -> Any:
+    """A JSON value as `field` holds it: real dates and times, UTC where none is named; None if it does not fit."""
+    return _coerce(value, field.type)
+
+
+def _coerce(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 - one line a type
+    if value is None:
+        return None
+    if pa.types.is_struct(kind):
+        return (
+            {part.name: _coerce(value.get(part.name), part.type) for part in kind}
+            if isinstance(value, Mapping)
+            else None
+        )
+    if pa.types.is_list(kind):
+        return [_coerce(part, kind.value_type) for part in value] if isinstance(value, list) else None
+    if pa.types.is_string(kind) or pa.types.is_dictionary(kind):
+        return text_of(value)
+    try:
+        if pa.types.is_date(kind):
+            return date.fromisoformat(value)
+        if pa.types.is_timestamp(kind):
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        if pa.types.is_boolean(kind) or isinstance(value, bool):
+            return value if pa.types.is_boolean(kind) and isinstance(value, bool) else None
+        if pa.types.is_integer(kind):
+            return int(value) if isinstance(value, int | float) and value == int(value) and abs(value) < 2**63 else None
+        return float(value) if isinstance(value, int | float) else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def text_of(value: object) -> str:
+    """A value as text: JSON for what JSON has (a string stands for itself), else as Python says it."""
+    if isinstance(value, Mapping | list | tuple | bool | int | float):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
