@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 from statistics import median
 
 from pipeline.types import Cause, RateInfo, Rejection, Reply
@@ -22,6 +23,8 @@ from pipeline.types import Cause, RateInfo, Rejection, Reply
 __all__ = ["Lease", "Limiter"]
 
 _FIRST_CALLS = 5  # in flight before the first answer: the smallest queue a service is known to grant (ModelsLab)
+_RECENT_S = 3.0  # how far back leases are remembered
+_OVERSHOOT = 1.1  # a rate found too high is put right by the next refusal, one too low only by slow growth
 _ASSUMED_BURST_S = 0.25  # seconds of a limit that an unknown bucket is taken to hold
 _REFUSALS_HEED = 0.25  # share of overloads (moving average) from which they are no accident
 _OUTAGE_FAILURES = 10  # in a row, with no answer between them
@@ -34,13 +37,14 @@ _DOWN = frozenset({Cause.CONNECTION, Cause.SERVER_ERROR, Cause.OVERLOADED, Cause
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """Leave to send one call. `tokens`: the caller's estimate; `reserved`: what the bucket holds back for it;
-    `depth`: calls in flight with this one; `probe`: the one call that tries whether an outage is over."""
+    `depth`: calls in flight with this one; `before`: calls and tokens accepted before it, as far as known; `probe`: the one call that tries whether an outage is over."""
 
     id: int
     tokens: int
     started: float
     reserved: float
     depth: int
+    before: tuple[float, float]
     probe: bool = False
 
 
@@ -60,6 +64,7 @@ class _Bucket:
         "rate",
         "spent",
         "synced",
+        "zeroed_at",
     )
 
     def __init__(self, per_minute: float | None, now: float) -> None:
@@ -74,7 +79,7 @@ class _Bucket:
         self.first: float | None = None  # when the first call was sent
         self.mark: tuple[float, float] | None = None  # (time, spent) at which the bucket was surely empty
         self.episodes = 0
-        self.braked_at = -math.inf
+        self.braked_at = self.zeroed_at = -math.inf
 
     def refill(self, now: float) -> None:
         if self.rate < math.inf:
@@ -100,10 +105,10 @@ class _Bucket:
         if self.rate < math.inf:
             self.level -= cost
 
-    def correct(self, delta: float) -> None:
-        """Book `delta` more (less if negative) than was taken."""
+    def correct(self, delta: float, started: float) -> None:
+        """Book `delta` more (less if negative) than was taken by a call sent at `started`."""
         self.spent += delta
-        if self.rate < math.inf:
+        if self.rate < math.inf and started >= self.zeroed_at:
             self.level = min(self.burst, self.level - delta)
 
     def sync(self, limit: int | None, remaining: int | None, reset_s: float | None, unseen: float, now: float) -> None:
@@ -121,22 +126,28 @@ class _Bucket:
         low = remaining - unseen
         self.level = low if first else min(max(self.level, low), remaining)
 
-    def emptied(self, now: float, calls: float, wait_s: float) -> None:
-        """A refusal nobody's headers explain: the bucket, if it is the cause, was empty. Learn the refill rate."""
+    def emptied(self, lease: Lease, spent: float, cost: float, densest: float, resume_at: float) -> None:
+        """A refusal of `lease` that no header explains, when `spent` was accepted: the bucket, if it is the cause,
+        was empty then. Learn the refill rate. `densest`: the most that was accepted a second lately."""
         if self.synced or self.first is None:
             return
+        at, self.level, self.zeroed_at = lease.started, 0.0, resume_at
         if self.mark is None:
-            elapsed = max(now - self.first, wait_s, 1.0)
-            self._found(0.75 * self.spent / elapsed)  # holds the spent burst too: surely too high, so take less
-            self.mark = (now, self.spent)
+            # One equation for rate and burst: assume a burst of a second. Too high is put right at the next refusal.
+            self._found(_OVERSHOOT * max(densest, spent / (at - self.first + 1)))
+            self.mark = (at, spent)
+            self.at = resume_at
+            return
+        elapsed, accepted = at - self.mark[0], spent - self.mark[1]
+        if elapsed >= 1 and accepted >= _FIRST_CALLS * cost:
+            self._found(0.98 * accepted / elapsed)
+            held = self.mark[1] - self.rate * (self.mark[0] - self.first)
+            self.burst = min(max(self.burst, 0.8 * held), 60 * self.rate)
         else:
-            elapsed = now - self.mark[0]
-            enough = elapsed >= 1 and calls >= _FIRST_CALLS
-            self._found(0.98 * (self.spent - self.mark[1]) / elapsed if enough else 0.7 * self.rate)
-            if elapsed > 60:  # accounts change: forget the minute before last
-                self.mark = (now, self.spent)
-        self.level = 0.0
-        self.at = now
+            self._found(0.85 * self.rate)
+        if elapsed > 60:  # accounts change: forget the minute before last
+            self.first, self.mark = self.mark[0], (at, spent)
+        self.at = at
 
     def _found(self, rate: float) -> None:
         self.episodes += 1
@@ -172,11 +183,12 @@ class Limiter:
         self._slow_start = True
         self._refused_depth: tuple[int, float] | None = None  # calls in flight at a refusal, and when
         self._open: dict[int, Lease] = {}
-        self._recent: deque[Lease] = deque()  # leased within the last second, for reading headers
+        self._recent: deque[Lease] = deque()  # leased within the last seconds
         self._leases = 0
-        self._calls_since_mark = 0
         self._mean_tokens = 0.0
-        self._lag_s = 0.05  # a call leased this shortly ago may not be counted in a reply's headers
+        self._size_spread = 0.0  # mean absolute deviation over the mean
+        self._answered_depth = 0  # most calls in flight that a call was ever answered among
+        self._lag_s = 0.25  # a call leased this shortly ago may not be counted in a reply's headers
         self._pause_until = -math.inf
         self._episode_at = -math.inf
         self._grown_at = now
@@ -207,21 +219,27 @@ class Limiter:
         wait_s = max(self._requests.wait_s(1, now), self._tokens.wait_s(tokens, now))
         if wait_s > 0:
             return max(wait_s, 1e-3)
+        before = (self._requests.spent, self._tokens.spent)
         self._requests.take(1, now)
         self._tokens.take(tokens, now)
         self._leases += 1
-        self._calls_since_mark += 1
-        self._mean_tokens += (tokens - self._mean_tokens) / min(self._leases, 50)
+        weight = 1 / min(self._leases, 50)
+        self._mean_tokens += (tokens - self._mean_tokens) * weight
+        spread = abs(tokens - self._mean_tokens) / max(1.0, self._mean_tokens)
+        self._size_spread += (spread - self._size_spread) * weight
         lease = Lease(
             id=self._leases,
             tokens=tokens,
             started=now,
             reserved=float(tokens),
             depth=len(self._open) + 1,
+            before=before,
             probe=self._outage_s > 0,
         )
         self._open[lease.id] = lease
         self._recent.append(lease)
+        while self._recent[0].started < now - _RECENT_S:
+            self._recent.popleft()
         return lease
 
     def fits(self, tokens: int) -> bool:
@@ -268,12 +286,13 @@ class Limiter:
             return
         cause = reply.cause if isinstance(reply, Rejection) else None
         if used_tokens is not None:
-            self._tokens.correct(used_tokens - lease.reserved)
+            self._tokens.correct(used_tokens - lease.reserved, lease.started)
         if cause is Cause.RATE_LIMITED:  # a refused call is not charged
-            self._requests.correct(-1)
-            self._tokens.correct(-lease.reserved)
+            self._requests.correct(-1, lease.started)
+            self._tokens.correct(-lease.reserved, lease.started)
         if reply is None:
             return
+        self._lag_s = min(self._lag_s, max(now - lease.started, 0.02))  # no call travels longer than this one took
         if reply.rate is not None:
             self._read(reply.rate, lease, now)
         if isinstance(reply, Rejection) and reply.retry_after_s is not None:
@@ -290,6 +309,7 @@ class Limiter:
         self._latencies.append((latency_s, lease.tokens))
         self._slowest_s.append(latency_s)
         self._answers += 1
+        self._answered_depth = max(self._answered_depth, lease.depth)
         self._failures = 0
         self._overload_share *= 0.9
         if self._outage_s:
@@ -330,7 +350,6 @@ class Limiter:
 
     def _refused(self, lease: Lease, now: float, rejection: Reply) -> None:
         """A 429. Shrink once an episode: refusals of calls sent before the last shrink say nothing new."""
-        retry_after_s = rejection.retry_after_s if isinstance(rejection, Rejection) else None
         if lease.started <= self._episode_at:
             return
         self._episode_at = now
@@ -340,11 +359,25 @@ class Limiter:
         if told_requests or told_tokens:  # explained: the mirror ran ahead, so trust it less
             self._lag_s = min(1.0, 2 * self._lag_s)
             return
-        calls, self._calls_since_mark = self._calls_since_mark, 0
-        self._requests.emptied(now, calls, retry_after_s or 0.0)
-        self._tokens.emptied(now, calls, retry_after_s or 0.0)
-        self._refused_depth = (lease.depth, now)
-        self._shrink(0.7)
+        resume_at = max(now, self._pause_until)
+        # Where calls differ in size it is rather the tokens that ran out: leave the requests some room.
+        room = 1.5 if self._size_spread > 0.3 else 1.0
+        for bucket, cost, kind in ((self._requests, 1.0, 0), (self._tokens, lease.reserved, 1)):
+            bucket.emptied(lease, lease.before[kind], cost, self._densest(lease, kind), resume_at)
+        if not self._requests.synced:
+            self._requests.rate = min(self._requests.ceiling, self._requests.rate * room)
+        if lease.depth > self._answered_depth:
+            self._refused_depth = (lease.depth, now)
+            self._shrink(0.7)
+
+    def _densest(self, lease: Lease, kind: int) -> float:
+        """Calls (kind 0) or tokens (1) a second that were accepted up to `lease`, over the stretch of the last seconds
+        where it was most, if the bucket held one second of its rate at the start of it: the rate is hardly less."""
+        return max(
+            (lease.before[kind] - other.before[kind]) / (lease.started - other.started + 1)
+            for other in (lease, *self._recent)
+            if other.started <= lease.started
+        )
 
     def _shrink(self, factor: float) -> None:
         self._slow_start = False
@@ -367,9 +400,7 @@ class Limiter:
             self._pause_until = max(self._pause_until, now + self._outage_s)
 
     def _read(self, rate: RateInfo, lease: Lease, now: float) -> None:
-        while self._recent and self._recent[0].started < now - 1.0:
-            self._recent.popleft()
-        unseen = [other for other in self._recent if other.started > now - self._lag_s and other.id != lease.id]
+        unseen = list(takewhile(lambda other: other.started > now - self._lag_s, reversed(self._recent)))
         self._requests.sync(rate.limit_requests, rate.remaining_requests, rate.reset_requests_s, len(unseen), now)
         reserved = sum(other.reserved for other in unseen)
         self._tokens.sync(rate.limit_tokens, rate.remaining_tokens, rate.reset_tokens_s, reserved, now)
