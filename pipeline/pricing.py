@@ -33,6 +33,7 @@ __all__ = [
     "model_info",
     "money",
     "pricing_for",
+    "pusd",
     "usd",
     "window_for",
 ]
@@ -298,8 +299,7 @@ def _from_settings(settings: PricingSettings, source: str) -> Pricing:
         return default if usd_per_million is None else _per_token(Decimal(str(usd_per_million)))
 
     if settings.mode == "per_call":
-        call_pusd = int((Decimal(str(settings.usd_per_call)) * PICO).to_integral_value(ROUND_HALF_UP))
-        return Pricing(mode="per_call", source=source, call_pusd=call_pusd)
+        return Pricing(mode="per_call", source=source, call_pusd=pusd(settings.usd_per_call or 0))
     if settings.mode == "flat":
         return Pricing(mode="flat", source=source, flat_pusd=rate(settings.usd_per_million))
     input_pusd, output_pusd = rate(settings.input_usd_per_million), rate(settings.output_usd_per_million)
@@ -324,6 +324,11 @@ def pricing_for(job: Job, info: ModelInfo) -> Pricing:
         hint='Give it in the job file: [pricing] mode = "per_token", input_usd_per_million = …, '
         "output_usd_per_million = …; or mode per_call or flat; or in a catalogue of your own (model.catalogue).",
     )
+
+
+def pusd(dollars: float) -> int:
+    """Whole pico-dollars of an amount as a person wrote it."""
+    return int((Decimal(str(dollars)) * PICO).to_integral_value(ROUND_HALF_UP))
 
 
 def cost(pricing: Pricing, usage: Usage) -> int:

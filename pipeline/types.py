@@ -293,6 +293,7 @@ class Attempt:
     outcome: str  # "ok" or a Cause
     billing: Billing
     cost_pusd: int
+    reused_cost_pusd: int = 0  # what a reused answer once cost
     usage: Usage | None = None
     http_status: int | None = None
     finish_reason: str | None = None
@@ -308,7 +309,7 @@ class Completion:
     text: str
     finish_reason: FinishReason
     usage: Usage
-    cost_pusd: int = 0
+    cost_pusd: int = 0  # what it cost when it was paid for
     reused: bool = False
 
 

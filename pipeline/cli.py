@@ -1,0 +1,276 @@
+"""The command line: click, and nothing but click. Heavy rooms are opened when a command needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import DocreduceError, JobError, MachineError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Job
+
+__all__ = ["main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="docreduce")
+def main() -> None:
+    """Long documents to summaries and typed records, in Parquet, with every token and cent accounted for."""
+
+
+JOB_FILE = click.argument("job_file", type=click.Path(path_type=Path, dir_okay=False))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")
+
+
+def job_options(command: F) -> F:
+    """The options that `run` and `estimate` share."""
+    options = [
+        click.option("--set", "sets", multiple=True, metavar="KEY.PATH=VALUE", help="Set any key of the job file."),
+        click.option("--input", "inputs", multiple=True, metavar="PATH", help="Replaces input.paths; repeatable."),
+        click.option("--output", metavar="DIR", help="Sets output.path."),
+        click.option("--provider", help="Sets model.provider."),
+        click.option("--base-url", help="Sets model.base_url."),
+        click.option("--model", help="Sets model.name."),
+        click.option("--max-cost", type=float, metavar="USD", help="Sets budget.max_cost_usd."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N documents only."),
+        AS_JSON,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@JOB_FILE
+@job_options
+@click.option("--fresh", is_flag=True, help="Do not reuse answers; ask and pay again.")
+@click.option("--retry-failed", is_flag=True, help="Ask again what led to a failure.")
+@click.option("--executor", type=click.Choice(["local"]), default="local", help="Where the calls are made.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: bool, **options: Any) -> None:
+    """Run a job to its Parquet results; run again, it resumes and pays for nothing twice."""
+    as_json = options["as_json"]
+    with reported(as_json):
+        from pipeline.run import RunOptions, exit_code, run_job
+
+        job = load(job_file, options)
+        chosen = RunOptions(fresh=fresh, retry_failed=retry_failed, limit=options["limit"])
+        manifest = run_job(job, chosen, stderr(quiet=quiet))
+        if as_json:
+            print_json(manifest)
+        else:
+            from pipeline.report import print_run
+
+            print_run(manifest, stderr())
+            click.echo(manifest["run_dir"])
+    sys.exit(exit_code(manifest))
+
+
+@main.command()
+@JOB_FILE
+@job_options
+def estimate(job_file: Path, **options: Any) -> None:
+    """What a job would send and cost; sends nothing."""
+    with reported(options["as_json"]):
+        from pipeline.estimate import estimate_job
+
+        result = estimate_job(load(job_file, options), limit=options["limit"])
+        if options["as_json"]:
+            print_json(result)
+        else:
+            from pipeline.report import print_estimate
+
+            print_estimate(result, stdout())
+
+
+@main.command()
+@click.argument("run_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@AS_JSON
+def report(run_dir: Path, as_json: bool) -> None:
+    """Print a run's summary."""
+    with reported(as_json):
+        from pipeline.dataset import read_manifest
+        from pipeline.report import print_run
+
+        manifest = read_manifest(run_dir)
+        if as_json:
+            print_json(manifest)
+        else:
+            print_run(manifest, stdout())
+
+
+@main.command()
+@click.argument("output_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@AS_JSON
+def runs(output_dir: Path, as_json: bool) -> None:
+    """The runs in an output folder: when, status, documents, cost."""
+    with reported(as_json):
+        from pipeline.dataset import list_runs
+        from pipeline.report import print_runs
+
+        found = list_runs(output_dir)
+        if as_json:
+            print_json({"runs": found})
+        else:
+            print_runs(found, stdout())
+
+
+@main.command()
+@click.option("--live", is_flag=True, help="Ask the provider's own list.")
+@click.option("--provider", default="modelslab", show_default=True)
+@click.option("--base-url")
+@click.option("--catalogue", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Your own models.")
+@AS_JSON
+def models(live: bool, provider: str, base_url: str | None, catalogue: Path | None, as_json: bool) -> None:
+    """The catalogue with windows and prices."""
+    with reported(as_json):
+        from pipeline.report import model_rows, print_models
+
+        rows = model_rows(live=live, provider=provider, base_url=base_url, extra=catalogue)
+        if as_json:
+            print_json({"models": rows})
+        else:
+            print_models(rows, stdout())
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--max-tokens", type=click.IntRange(min=1), default=8000, show_default=True)
+@click.option("--overlap-tokens", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--tokenizer", type=click.Choice(["o200k_base", "cl100k_base"]), default="o200k_base", show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "fast", "tiktoken"]), default="auto", show_default=True)
+@click.option("--text-column", help="Tables: the column to work on.")
+@AS_JSON
+def chunk(file: Path, as_json: bool, **options: Any) -> None:
+    """The chunk plan of one document: spans, tokens, heading."""
+    with reported(as_json):
+        from pipeline.report import chunk_plan, print_chunks
+
+        plan = chunk_plan(file, **options)
+        if as_json:
+            print_json(plan)
+        else:
+            print_chunks(plan, stdout())
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default="job.toml")
+@click.option("--kind", type=click.Choice(["summarize", "extract"]), default="summarize", show_default=True)
+def init(path: Path, kind: str) -> None:
+    """Write a commented job file to start from."""
+    with reported(as_json=False):
+        from importlib import resources
+
+        template = (resources.files("pipeline") / f"init.{kind}.toml").read_text(encoding="utf-8")
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(template)
+        except FileExistsError as error:
+            raise JobError(f"{path} exists already", hint="Name another file: docreduce init OTHER.toml") from error
+        except OSError as error:
+            raise MachineError(f"{path}: {error.strerror}") from error
+        click.echo(f"wrote {path}", err=True)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the job file, for editors."""
+    from pipeline.config import job_schema
+
+    print_json(job_schema())
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def simulate(args: tuple[str, ...]) -> None:
+    """A provider on loopback with limits, latency and faults, to rehearse a run without paying."""
+    from pipeline.simulator.cli import simulate as command
+
+    command.main(list(args), prog_name="docreduce simulate")
+
+
+def load(job_file: Path, options: dict[str, Any]) -> Job:
+    """The job with the command line's overrides."""
+    from pipeline.config import load_job
+
+    overrides = [parse_set(text) for text in options["sets"]]
+    short = {
+        "input.paths": list(options["inputs"]) or None,
+        "output.path": options["output"],
+        "model.provider": options["provider"],
+        "model.base_url": options["base_url"],
+        "model.name": options["model"],
+        "budget.max_cost_usd": options["max_cost"],
+    }
+    overrides += [(key, value) for key, value in short.items() if value is not None]
+    return load_job(job_file, overrides)
+
+
+def parse_set(text: str) -> tuple[str, Any]:
+    """`key.path=VALUE`: VALUE as TOML, or as a plain string where it is none."""
+    import tomllib
+
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise JobError(f"--set {text}: expected KEY.PATH=VALUE")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+
+
+@contextmanager
+def reported(as_json: bool) -> Iterator[None]:
+    """Errors of ours as one clear message (or one JSON object) and their exit code."""
+    try:
+        yield
+    except DocreduceError as error:
+        if as_json:
+            print_json({"error": {"kind": error.kind, "message": error.message, "hint": error.hint}})
+        else:
+            click.echo(f"docreduce: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"  {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read stdout has gone (`| head`): nothing is left to say, and Python's own flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    import orjson
+
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS, default=str).decode())
+
+
+def stdout() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def stderr(*, quiet: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    main()

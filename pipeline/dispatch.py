@@ -1,0 +1,440 @@
+"""One request on its way: ledger → budget → limiter → provider, with retries.
+
+Nothing is sent before its worst cost is reserved, in the budget and durably in the ledger; nothing is parsed
+before its answer is stored. Equal requests in flight share one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import tenacity
+
+from pipeline.config import LimitSettings
+from pipeline.ledger import Ledger, Stored
+from pipeline.limits import Lease, Limiter
+from pipeline.pricing import Budget, Pricing, Ratio, bound, cost
+from pipeline.types import (
+    Answer,
+    Attempt,
+    Billing,
+    Cause,
+    Completion,
+    Decision,
+    Failure,
+    Outcome,
+    Provider,
+    Rejection,
+    Reply,
+    Request,
+    Usage,
+)
+
+__all__ = ["Answered", "Dispatch", "Gate"]
+
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+OUTAGE_ATTEMPTS = 100
+"""Attempts a call may make in all where failures of the whole service (open circuit) do not count as its own."""
+
+_REMEMBERED = frozenset({Cause.CONTEXT_OVERFLOW, Cause.BAD_REQUEST, Cause.CONTENT_FILTER, Cause.UNSUPPORTED})
+"""Failures that the same words would meet again: kept in the ledger like answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of a request, and every attempt it took, in order."""
+
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+
+
+class Gate:
+    """The limiter on the event loop's clock: callers wait their turn, first come first served."""
+
+    def __init__(self, limiter: Limiter, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limiter = limiter
+        self.clock = clock
+        self._waiting: deque[tuple[int, asyncio.Future[Lease]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def slots(self) -> int:
+        """How many calls it makes sense to have open now."""
+        return self.limiter.slots(self.clock())
+
+    def timeout_s(self, lease: Lease, attempt: int) -> float:
+        """Seconds to give the call of `lease`."""
+        return self.limiter.timeout_s(self.clock(), tokens=lease.tokens, attempt=attempt)
+
+    def paused_s(self) -> float | None:
+        """Seconds for which the account is at rest (a Retry-After, an outage); None where it is not."""
+        now = self.clock()
+        until = self.limiter.paused_until(now)
+        return None if until is None else until - now
+
+    async def acquire(self, tokens: int) -> Lease:
+        """A lease for one call of `tokens`, when the limiter grants it."""
+        future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        self._waiting.append((tokens, future))
+        self._serve()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self.settle(future.result(), None, None)
+            raise
+
+    def settle(self, lease: Lease, reply: Reply | None, used_tokens: int | None) -> None:
+        """Give the lease back with what it brought; None where the call was not sent or was given up."""
+        self.limiter.settle(lease, self.clock(), reply, used_tokens)
+        self._serve()
+
+    def _serve(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            tokens, future = self._waiting[0]
+            if future.done():  # its caller was cancelled
+                self._waiting.popleft()
+                continue
+            granted = self.limiter.lease(tokens, self.clock())
+            if not isinstance(granted, Lease):
+                if granted < math.inf:
+                    self._timer = asyncio.get_running_loop().call_later(max(granted, 0.0005), self._serve)
+                return
+            self._waiting.popleft()
+            future.set_result(granted)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Dispatch:
+    """Answers requests, from the ledger or from the provider, and books every attempt.
+
+    `halted` is the failure that ended the run for all calls not yet sent: a refusal, the cap, a stop."""
+
+    run_id: str
+    provider: Provider
+    ledger: Ledger
+    gate: Gate
+    budget: Budget
+    pricing: Pricing
+    settings: LimitSettings
+    ratio: Callable[[Request], Ratio] = lambda _: Ratio(1.0, 1.0, 1.0)  # model tokens per token of our count
+    retry_failed: bool = False
+    fresh: bool = False
+    halted: Failure | None = None
+    _halting: asyncio.Event = field(default_factory=asyncio.Event)
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_flight: dict[str, asyncio.Future[Outcome]] = field(default_factory=dict)
+    _answered_now: set[str] = field(default_factory=set)
+    _sending: set[asyncio.Future[Reply]] = field(default_factory=set)
+    _abandoned: bool = False
+
+    def reuse(self, calls: Sequence[tuple[str, Request]]) -> dict[str, Answered]:
+        """What the ledger already answers of `calls` (key, request), by key; it costs nothing.
+
+        With `fresh`, only what this run has asked itself."""
+        keys = [key for key, _ in calls if not self.fresh or key in self._answered_now]
+        stored = self.ledger.stored(keys, retry_failed=self.retry_failed) if keys else {}
+        return {key: _reused(stored[key], request) for key, request in calls if key in stored}
+
+    def halt(self, cause: Cause, message: str) -> None:
+        """Send nothing more; what is in flight goes on. The first cause stays."""
+        if self.halted is None:
+            self.halted = Failure(key="", cause=cause, message=message)
+            self._halting.set()
+            self._freed.set()
+
+    def abandon(self) -> None:
+        """Give up the calls in flight; each is booked unknown, at its bound."""
+        self._abandoned = True
+        for sending in tuple(self._sending):
+            sending.cancel()
+
+    async def complete(self, request: Request, key: str, document_id: str) -> Answered:
+        """The outcome of a request the ledger does not hold. Never raises for what provider or budget do.
+
+        Raises MachineError if the ledger cannot be written: then nothing more may be sent."""
+        flying = self._in_flight.get(key)
+        if flying is not None:
+            outcome = await asyncio.shield(flying)
+            return Answered(outcome, (_reused_attempt(outcome, request),) if isinstance(outcome, Completion) else ())
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._in_flight[key] = future
+        try:
+            answered = await _Call(self, request, key, document_id).run()
+        except BaseException as error:
+            future.set_exception(error)
+            future.exception()  # seen: nobody else may be waiting for it
+            raise
+        else:
+            future.set_result(answered.outcome)
+            self._answered_now.add(key)
+            return answered
+        finally:
+            del self._in_flight[key]
+
+    async def send(self, request: Request, timeout_s: float) -> Reply:
+        """One attempt at the provider; an abandoned one is a STOPPED rejection that may have been billed."""
+        sending = asyncio.ensure_future(self.provider.send(request, timeout_s=timeout_s))
+        self._sending.add(sending)
+        try:
+            return await sending
+        except asyncio.CancelledError:
+            if not self._abandoned:
+                raise
+            message = "given up after the run was told to stop"
+            return Rejection(cause=Cause.STOPPED, decision=Decision.FAIL, message=message, billing="unknown")
+        finally:
+            self._sending.discard(sending)
+
+    async def afford(self, amount: int) -> bool:
+        """Reserve `amount`; where calls in flight may still free money, wait for them. False: the cap is reached."""
+        while self.halted is None:
+            if self.budget.reserve(amount):
+                return True
+            if self.budget.reserved == 0:
+                self.halt(Cause.BUDGET, "the next call could pass budget.max_cost_usd")
+                break
+            self._freed.clear()
+            await self._freed.wait()
+        return False
+
+    def release(self, amount: int, charged: int, unknown: int) -> None:
+        """End a reservation with what was charged and what may have been."""
+        self.budget.settle(amount, charged, unknown)
+        self._freed.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not past the end of the run."""
+        try:
+            await asyncio.wait_for(self._halting.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request's attempts."""
+
+    dispatch: Dispatch
+    request: Request
+    key: str
+    document_id: str
+    attempts: list[Attempt] = field(default_factory=list)
+    counted: int = 0  # attempts that count against max_attempts
+
+    async def run(self) -> Answered:
+        halted = self.dispatch.halted
+        if halted is not None:
+            return self._answered(halted.cause, halted.message)
+        retrying = tenacity.AsyncRetrying(
+            sleep=self.dispatch.pause,
+            stop=self._exhausted,
+            wait=_wait,
+            retry=tenacity.retry_if_result(lambda reply: _may_retry(reply) and self.dispatch.halted is None),
+            retry_error_callback=lambda state: cast("tenacity.Future", state.outcome).result(),
+        )
+        reply: Answer | Rejection = await retrying(self._attempt)
+        if isinstance(reply, Answer):
+            usage = self.attempts[-1].usage or Usage(input_tokens=0, output_tokens=0)
+            completion = Completion(
+                key=self.key,
+                text=reply.text,
+                finish_reason=reply.finish_reason,
+                usage=usage,
+                cost_pusd=self.attempts[-1].cost_pusd,
+            )
+            return Answered(completion, tuple(self.attempts))
+        if reply.decision is Decision.STOP:
+            self.dispatch.halt(reply.cause, reply.message)
+        return self._answered(reply.cause, reply.message)
+
+    def _answered(self, cause: Cause, message: str) -> Answered:
+        return Answered(Failure(key=self.key, cause=cause, message=message), tuple(self.attempts))
+
+    def _exhausted(self, state: tenacity.RetryCallState) -> bool:
+        return self.counted >= self.dispatch.settings.max_attempts or state.attempt_number >= OUTAGE_ATTEMPTS
+
+    async def _attempt(self) -> Reply:
+        """One attempt, booked from its reservation to its answer."""
+        dispatch, gate = self.dispatch, self.dispatch.gate
+        ratio = dispatch.ratio(self.request)
+        input_high = math.ceil(self.request.input_tokens * ratio.high)
+        worst = bound(dispatch.pricing, input_high, self.request.max_output_tokens)
+        tokens = math.ceil(self.request.input_tokens * ratio.expected) + self.request.max_output_tokens
+        if not gate.limiter.fits(tokens):
+            return _unsent(Cause.TOO_LARGE, f"a call of {tokens} tokens can never fit the account's token limit")
+        if not await dispatch.afford(worst):
+            return self._unsent_since_halted()
+        try:
+            lease = await gate.acquire(tokens)
+        except asyncio.CancelledError:
+            dispatch.release(worst, 0, 0)
+            raise
+        if dispatch.halted is not None:  # while waiting for its turn
+            gate.settle(lease, None, None)
+            dispatch.release(worst, 0, 0)
+            return self._unsent_since_halted()
+        return await self._send(lease, worst)
+
+    async def _send(self, lease: Lease, worst: int) -> Reply:
+        dispatch, gate = self.dispatch, self.dispatch.gate
+        number = len(self.attempts) + 1
+        started_at, started = time.time(), gate.clock()
+        try:
+            attempt_id = await dispatch.ledger.reserve(
+                dispatch.run_id, self.document_id, self.request, number, worst, started_at, key=self.key
+            )
+            reply = await dispatch.send(self.request, gate.timeout_s(lease, number))
+        except BaseException:
+            # Cancelled or the ledger failed: the durable reservation stays and is booked unknown when next opened.
+            gate.settle(lease, None, None)
+            dispatch.release(worst, 0, worst)
+            raise
+        latency_s = gate.clock() - started
+        usage, billing, spent = self._bill(reply, worst)
+        gate.settle(lease, reply, usage.input_tokens + usage.output_tokens if usage else None)
+        dispatch.release(worst, spent if billing == "charged" else 0, spent if billing == "unknown" else 0)
+        if not (isinstance(reply, Rejection) and self._outage(reply)):
+            self.counted += 1
+        attempt = self._booked(reply, number, started_at, latency_s, usage, billing, spent)
+        self.attempts.append(attempt)
+        await dispatch.ledger.settle(attempt_id, attempt, self._stored(reply, usage, spent))
+        return reply
+
+    def _bill(self, reply: Reply, worst: int) -> tuple[Usage | None, Billing, int]:
+        """Usage, how it is booked, and the pico-dollars of it."""
+        pricing = self.dispatch.pricing
+        if isinstance(reply, Answer):
+            if reply.usage is None:  # an answer that does not say what it took may have cost its bound
+                return self._guessed(reply), "unknown", worst
+            return reply.usage, "charged", cost(pricing, reply.usage)
+        if reply.billing == "charged" and reply.usage is not None:
+            return reply.usage, "charged", cost(pricing, reply.usage)
+        if reply.billing == "free":
+            return reply.usage, "free", 0
+        return reply.usage, "unknown", worst
+
+    def _guessed(self, answer: Answer) -> Usage:
+        # About four characters a token: only for the count, the money is booked unknown at its bound.
+        return Usage(input_tokens=self.request.input_tokens, output_tokens=len(answer.text) // 4)
+
+    def _outage(self, reply: Rejection) -> bool:
+        """Whether this failure is the whole service's and not this call's."""
+        whole = {Cause.CONNECTION, Cause.OVERLOADED, Cause.SERVER_ERROR, Cause.RATE_LIMITED}
+        return reply.cause in whole and self.dispatch.gate.paused_s() is not None
+
+    def _booked(
+        self,
+        reply: Reply,
+        number: int,
+        started_at: float,
+        latency_s: float,
+        usage: Usage | None,
+        billing: Billing,
+        spent: int,
+    ) -> Attempt:
+        failed = reply if isinstance(reply, Rejection) else None
+        return Attempt(
+            key=self.key,
+            stage=self.request.stage,
+            chunk=self.request.chunk,
+            attempt=number,
+            started_at=started_at,
+            latency_s=latency_s,
+            outcome=failed.cause.value if failed else "ok",
+            billing=billing,
+            cost_pusd=spent,
+            usage=usage,
+            http_status=reply.http_status,
+            finish_reason=None if failed else cast(Answer, reply).finish_reason,
+            request_id=reply.request_id,
+            error=failed.message if failed else None,
+        )
+
+    def _stored(self, reply: Reply, usage: Usage | None, spent: int) -> Stored | None:
+        nothing = Usage(input_tokens=0, output_tokens=0)
+        if isinstance(reply, Answer):
+            return Stored(
+                key=self.key,
+                text=reply.text,
+                finish_reason=reply.finish_reason,
+                usage=usage or nothing,
+                cost_pusd=spent,
+            )
+        if reply.cause not in _REMEMBERED:
+            return None
+        return Stored(
+            key=self.key,
+            text="",
+            finish_reason="error",
+            usage=usage or nothing,
+            cost_pusd=spent,
+            cause=reply.cause,
+            message=reply.message,
+        )
+
+    def _unsent_since_halted(self) -> Rejection:
+        halted = self.dispatch.halted
+        if halted is None:
+            raise RuntimeError("unsent, though the run goes on")
+        return _unsent(halted.cause, halted.message)
+
+
+def _unsent(cause: Cause, message: str) -> Rejection:
+    return Rejection(cause=cause, decision=Decision.FAIL, message=message)
+
+
+def _may_retry(reply: Reply) -> bool:
+    return isinstance(reply, Rejection) and reply.decision is Decision.RETRY
+
+
+_backoff = tenacity.wait_random_exponential(multiplier=FIRST_BACKOFF_S, max=LONGEST_BACKOFF_S)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Back-off with full jitter; what the service asks for is a floor (AWS, "Exponential Backoff And Jitter")."""
+    reply = cast("tenacity.Future", state.outcome).result()
+    asked = reply.retry_after_s if isinstance(reply, Rejection) else None
+    return max(_backoff(state), asked or 0.0)
+
+
+def _reused(stored: Stored, request: Request) -> Answered:
+    outcome: Outcome
+    if stored.cause is None:
+        outcome = Completion(
+            key=stored.key,
+            text=stored.text,
+            finish_reason=stored.finish_reason,
+            usage=stored.usage,
+            cost_pusd=stored.cost_pusd,
+            reused=True,
+        )
+        return Answered(outcome, (_reused_attempt(outcome, request),))
+    return Answered(Failure(key=stored.key, cause=stored.cause, message=stored.message), ())
+
+
+def _reused_attempt(completion: Completion, request: Request) -> Attempt:
+    """The row of an answer that cost nothing this time: the tokens and the money it once took stand beside."""
+    return Attempt(
+        key=completion.key,
+        stage=request.stage,
+        chunk=request.chunk,
+        attempt=0,
+        started_at=time.time(),
+        latency_s=0.0,
+        outcome="ok",
+        billing="reused",
+        cost_pusd=0,
+        reused_cost_pusd=completion.cost_pusd,
+        usage=completion.usage,
+        finish_reason=completion.finish_reason,
+    )

@@ -1,0 +1,227 @@
+"""`docreduce run`: a job from its documents to its committed Parquet results."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import __version__
+from pipeline.config import Job
+from pipeline.dataset import DatasetWriter
+from pipeline.dispatch import Dispatch, Gate
+from pipeline.driver import Driver, Observer, Read, Source
+from pipeline.ledger import Ledger
+from pipeline.limits import Limiter
+from pipeline.pricing import Budget, pusd, usd
+from pipeline.progress import Counts, show_progress
+from pipeline.providers import open_provider
+from pipeline.readers import discover, read
+from pipeline.session import Session, open_session
+from pipeline.types import Cause, Provider
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["RunOptions", "exit_code", "run_job"]
+
+LIBRARIES = ("polars", "pyarrow", "tiktoken", "toktok-rs", "genai-prices", "httpx", "aiohttp")
+CORES = os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line adds to a job. `limit`: documents at most."""
+
+    fresh: bool = False
+    retry_failed: bool = False
+    limit: int | None = None
+
+
+def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
+    """Runs `job` and returns its manifest, with `run_dir`. Progress goes to `console`.
+
+    Raises JobError before anything is sent, MachineError where nothing could be committed."""
+    import uvloop
+
+    discovered = discover(job.input)
+    session = open_session(job)
+    provider = open_provider(job.model, tokenizer=session.plan.tokenizer)
+    with Ledger.open(Path(job.output.path) / "ledger.sqlite") as ledger:
+        for note in ledger.notes:
+            console.print(note, style="yellow", markup=False)
+        session = open_session(job, ledger.pinned)
+        reads = (document for source in discovered.sources for document in read(source, job.input))
+        with closing(reads), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            run = _Run(session, options, ledger, provider, console, len(discovered.sources))
+            return runner.run(run.execute(reads))
+
+
+def exit_code(manifest: dict[str, Any]) -> int:
+    """The command's exit code for a committed run."""
+    ended = {"budget": 3, "refused": 4, "interrupted": 130}
+    unfinished = manifest["counts"]["failed"] or manifest["counts"]["partial"]
+    return ended.get(manifest["status"], 1 if unfinished else 0)
+
+
+class _Run:
+    """One run, from its id to its manifest."""
+
+    def __init__(
+        self, session: Session, options: RunOptions, ledger: Ledger, provider: Provider, console: Console, sources: int
+    ) -> None:
+        job = session.job
+        self.started = datetime.now(UTC)
+        self.run_id = f"{self.started:%Y%m%dT%H%M%S}Z-{secrets.token_hex(3)}"
+        self._session = session
+        self._options = options
+        self._ledger = ledger
+        self._console = console
+        # Every row of a table is a document: only without tables does the number of files tell that of documents.
+        self._total = None if job.input.text_column else min(sources, options.limit or sources)
+        self._counts = Counts()
+        cap = job.budget.max_cost_usd
+        self._budget = Budget(None if cap is None else pusd(cap))
+        carried = ledger.carried(job.name)
+        self._budget.carry(carried.charged_pusd, carried.unknown_pusd)
+        self._dispatch = Dispatch(
+            run_id=self.run_id,
+            provider=provider,
+            ledger=ledger,
+            gate=Gate(_limiter(session)),
+            budget=self._budget,
+            pricing=session.pricing,
+            settings=job.limits,
+            ratio=session.ratio,
+            retry_failed=options.retry_failed,
+            fresh=options.fresh,
+        )
+
+    async def execute(self, reads: Iterator[Read]) -> dict[str, Any]:
+        job, counts = self._session.job, self._counts
+        self._ledger.begin_run(self.run_id, job.name, job.sha256, self.started.timestamp())
+        writer = DatasetWriter(job, self.run_id)
+        observer = Observer(opened=counts.opened_more, attempted=counts.attempted, finished=counts.finished)
+        source = Source(self._session, islice(reads, self._options.limit))
+        driver = Driver(source, self._dispatch, writer.write, observer)
+        shown = show_progress(self._console, counts, self._budget, lambda: self._total, self._note)
+        progress = asyncio.create_task(shown)
+        try:
+            with _interruptible(self._dispatch, job.limits.grace_s, self._console):
+                await driver.run()
+            manifest = self._manifest()
+            run_dir = writer.commit(manifest)
+        except BaseException:
+            writer.discard()
+            raise
+        finally:
+            progress.cancel()
+            await asyncio.gather(progress, return_exceptions=True)
+            await self._dispatch.provider.aclose()
+        self._ledger.end_run(self.run_id, manifest["status"], time.time())
+        return {**manifest, "run_dir": str(run_dir)}
+
+    def _note(self) -> str | None:
+        if self._dispatch.halted is not None:
+            return f"stopping: {self._dispatch.halted.message}"
+        paused_s = self._dispatch.gate.paused_s()
+        return f"the service is resting, next try in {paused_s:.0f} s" if paused_s and paused_s >= 1 else None
+
+    def _manifest(self) -> dict[str, Any]:
+        session, counts, budget = self._session, self._counts, self._budget
+        halted = self._dispatch.halted
+        job = session.job
+        return {
+            "run_id": self.run_id,
+            "job": job.name,
+            "job_sha256": job.sha256,
+            "kind": job.kind,
+            "status": _status(halted.cause) if halted else "complete",
+            "halted": None if halted is None else {"kind": halted.cause.value, "message": halted.message},
+            "started_at": self.started.isoformat(),
+            "finished_at": datetime.now(UTC).isoformat(),
+            "counts": counts.as_dict(),
+            "usage": {
+                "input_tokens": counts.input_tokens,
+                "output_tokens": counts.output_tokens,
+                "cached_input_tokens": counts.cached_input_tokens,
+                "reasoning_tokens": counts.reasoning_tokens,
+            },
+            "cost": {
+                "charged_usd": float(usd(counts.charged_pusd)),
+                "unknown_usd": float(usd(counts.unknown_pusd)),
+                "reused_usd": float(usd(counts.reused_pusd)),
+                "carried_usd": float(usd(budget.charged + budget.unknown - counts.charged_pusd - counts.unknown_pusd)),
+                "cap_usd": job.budget.max_cost_usd,
+            },
+            "pricing": asdict(session.pricing),
+            "model": {
+                "provider": session.plan.provider,
+                "name": session.plan.model,
+                "tokenizer": session.plan.tokenizer.name,
+                "engine": session.plan.tokenizer.engine,
+                "input_tokens": session.plan.input_tokens,
+                "max_output_tokens": session.plan.max_output_tokens,
+                "extractive": session.plan.provider == "offline",
+            },
+            "limits": job.limits.model_dump(),
+            "versions": {"docreduce": __version__, **{name: metadata.version(name) for name in LIBRARIES}},
+        }
+
+
+def _limiter(session: Session) -> Limiter:
+    limits = session.job.limits
+    return Limiter(
+        requests_per_minute=limits.requests_per_minute,
+        tokens_per_minute=limits.tokens_per_minute,
+        # The embedded provider computes on this machine: more calls at once would only wait for each other.
+        concurrency=limits.concurrency or session.info.concurrency or (CORES if _local(session) else None),
+        timeout_s=math.inf if _local(session) else limits.timeout_s,
+        now=time.monotonic(),
+    )
+
+
+def _local(session: Session) -> bool:
+    return session.plan.provider == "offline"
+
+
+def _status(cause: Cause) -> str:
+    return {Cause.BUDGET: "budget", Cause.STOPPED: "interrupted"}.get(cause, "refused")
+
+
+@contextmanager
+def _interruptible(dispatch: Dispatch, grace_s: float, console: Console) -> Iterator[None]:
+    """SIGINT, SIGTERM and a lost terminal end the run in order: nothing new is sent, calls in flight have `grace_s`
+    seconds. A second signal ends it at once; what is in flight then is booked unknown by the next run."""
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int) -> None:
+        if dispatch.halted is not None and dispatch.halted.cause is Cause.STOPPED:
+            os._exit(130)
+        dispatch.halt(Cause.STOPPED, f"interrupted by {signal.Signals(number).name}")
+        loop.call_later(grace_s, dispatch.abandon)
+        with suppress(OSError):  # the terminal may be what went away
+            console.print(f"stopping: calls in flight have {grace_s:.0f} s; once more to stop at once")
+
+    # A run started with nohup is told to go on when its terminal goes away.
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
+    for number in wanted:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            loop.remove_signal_handler(number)
