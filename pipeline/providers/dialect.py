@@ -78,7 +78,8 @@ class Dialect:
 
     `encode(request, settings, key)` gives the POST; `read(body, draft)` takes a whole answer's JSON and
     `read_event(event, draft)` one event's; `usage` and `finish` translate the service's own terms, `usage`
-    to None where the tokens were not stated; `headers(key)` authenticates requests without a body."""
+    to None where the tokens were not stated; `headers(key)` authenticates a GET of `models_path`;
+    `encode_count` is the POST that counts a request's tokens, None where the service has none."""
 
     name: str
     base_url: str
@@ -89,7 +90,7 @@ class Dialect:
     finish: Mapping[str, FinishReason]
     headers: Callable[[str], dict[str, str]]
     models_path: str
-    count_path: str | None = None
+    encode_count: Callable[[Request, ModelSettings, str], HttpRequest] | None = None
 
 
 def dump(body: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,6 @@ with HTTP 200), `{"error": {"message", "type", "code"}}` (OpenAI), `{"error": {"
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -119,8 +118,6 @@ _FORM_WORDS = re.compile(
 )
 _JINJA = re.compile(r"requires --jinja", re.IGNORECASE)  # llama.cpp without templates, with 500
 
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -212,7 +209,7 @@ def clean(message: str) -> str:
     """`message` on one line, without control, format and bidirectional characters, at most 500 characters."""
     message = message[:MAX_SEARCHED_CHARS]
     if not message.isprintable():
-        message = "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in message)
+        message = "".join(char if char.isprintable() else " " for char in message)
     message = " ".join(message.split())
     return message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 1] + "…"
 

@@ -21,7 +21,7 @@ from httpx_aiohttp import AiohttpTransport
 from pipeline.config import ModelSettings
 from pipeline.errors import RefusedError
 from pipeline.providers.answers import decode, parse
-from pipeline.providers.dialect import Dialect, HttpResponse, dump, listing, mapping, token_count, word
+from pipeline.providers.dialect import Dialect, HttpResponse, listing, mapping, token_count, word
 from pipeline.providers.faults import bad_body, clean
 from pipeline.providers.stream import StreamReader
 from pipeline.types import Billing, Cause, Decision, Rejection, Reply, Request
@@ -108,19 +108,17 @@ class HttpProvider:
 
     async def list_models(self) -> list[str]:
         """The ids of the models the service offers. Raises RefusedError if it does not say."""
-        body = await self._ask("GET", self._dialect.models_path, b"")
+        headers = self._dialect.headers(self._key.reveal())
+        body = await self._ask("GET", self._dialect.models_path, headers, b"")
         found = [word(mapping(row).get("id")) for row in listing(body.get("data"))]
         return sorted(name for name in found if name)
 
     async def count_tokens(self, request: Request) -> int:
         """Input tokens of `request` by the service's own count. Raises RefusedError if it has none."""
-        path = self._dialect.count_path
-        if path is None:
+        if self._dialect.encode_count is None:
             raise RefusedError(f"{self.name} does not count tokens")
-        call = self._dialect.encode(request, self._settings, self._key.reveal())
-        asked = mapping(parse(call.body))
-        kept = {name: asked[name] for name in ("model", "system", "messages", "tools", "tool_choice") if name in asked}
-        count = token_count((await self._ask("POST", path, dump(kept))).get("input_tokens"))
+        call = self._dialect.encode_count(request, self._settings, self._key.reveal())
+        count = token_count((await self._ask("POST", call.path, call.headers, call.body)).get("input_tokens"))
         if count is None:
             raise RefusedError(f"{self.name} answered without a count of tokens")
         return count
@@ -148,7 +146,10 @@ class HttpProvider:
         coding = response.headers.get("content-encoding", "identity").lower()
         if coding in ("gzip", "deflate"):  # not asked for, but bounded and easy
             body = _inflated(body)
-        return replace(_head(response), body=self._key.redact_bytes(body))
+        head = _head(response)
+        # Before anything is cut to length: a key cut in two is not found any more.
+        headers = {name: self._key.redact(value) for name, value in head.headers.items()}
+        return replace(head, headers=headers, body=self._key.redact_bytes(body))
 
     async def _read_stream(
         self, request: Request, response: httpx.Response, deadline: asyncio.Timeout, timeout_s: float
@@ -163,8 +164,7 @@ class HttpProvider:
                 return reader.reply
         return reader.finish()
 
-    async def _ask(self, method: str, path: str, body: bytes) -> Mapping[str, Any]:
-        headers = self._dialect.headers(self._key.reveal())
+    async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
         try:
             async with asyncio.timeout(LISTING_TIMEOUT_S):
                 response = await self._open(method, path, headers, body, LISTING_TIMEOUT_S)
@@ -215,7 +215,9 @@ def _below(base: httpx.URL, path: str) -> httpx.URL:
     root = base.path.rstrip("/")
     if root.endswith("/v1") and path.startswith("/v1/"):
         path = path.removeprefix("/v1")
-    return base.copy_with(path=root + path)
+    path, _, query = path.partition("?")
+    url = base.copy_with(path=root + path)
+    return url.copy_merge_params(httpx.QueryParams(query)) if query else url
 
 
 def _is_stream(response: httpx.Response) -> bool:

@@ -1,0 +1,151 @@
+"""Anthropic's messages, with count_tokens and models.
+
+Source: the API reference of POST /v1/messages, version 2023-06-01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from pipeline.config import ModelSettings
+from pipeline.providers.dialect import TOOL_NAME, Dialect, Draft, HttpRequest, dump, listing, mapping, token_count, word
+from pipeline.types import FinishReason, Request, Usage
+
+__all__ = [
+    "ANTHROPIC",
+    "FINISH",
+    "body_of",
+    "dialect",
+    "encode",
+    "encode_count",
+    "headers",
+    "read",
+    "read_event",
+    "usage",
+]
+
+FINISH: Mapping[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "pause_turn": "length",  # a turn that was to go on is no whole answer
+    "refusal": "content_filter",
+}
+
+
+def encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+    """The POST of a message. top_p is left out: newer models refuse it beside a temperature."""
+    body = body_of(request, stream=settings.stream)
+    return HttpRequest(path="/v1/messages", headers=headers(key), body=dump(body))
+
+
+def encode_count(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+    """The POST that counts the input tokens of `request`."""
+    body = body_of(request, stream=False)
+    counted: dict[str, Any] = {
+        name: value for name, value in body.items() if name in ("model", "system", "messages", "tools", "tool_choice")
+    }
+    return HttpRequest(path="/v1/messages/count_tokens", headers=headers(key), body=dump(counted))
+
+
+def body_of(request: Request, *, stream: bool) -> dict[str, Any]:
+    """All of the body. System messages stand apart; the temperature is at most 1."""
+    turns = [{"role": m.role, "content": m.content} for m in request.messages if m.role != "system"]
+    body: dict[str, Any] = {
+        "model": request.model,
+        "max_tokens": request.max_output_tokens,
+        "temperature": min(request.temperature, 1.0),
+        "messages": turns,
+    }
+    if system := "\n\n".join(m.content for m in request.messages if m.role == "system" and m.content):
+        body["system"] = system
+    schema = orjson.Fragment(request.schema or '{"type":"object"}')
+    if request.structured_output == "tools":
+        body["tools"] = [{"name": TOOL_NAME, "description": "Record the answer.", "input_schema": schema}]
+        body["tool_choice"] = {"type": "tool", "name": TOOL_NAME, "disable_parallel_tool_use": True}
+    elif request.structured_output == "json_schema":
+        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+    # json_object has no counterpart here: the prompt asks for it.
+    if stream:
+        body["stream"] = True
+    return body
+
+
+def headers(key: str) -> dict[str, str]:
+    """Version and key; no key header without a key."""
+    version = {"anthropic-version": "2023-06-01"}
+    return {**version, "x-api-key": key} if key else version
+
+
+def read(body: Mapping[str, Any], draft: Draft) -> None:
+    """Add a whole message to `draft`. Thinking blocks are no part of the answer."""
+    draft.id = word(body.get("id"))
+    draft.finish = word(body.get("stop_reason"))
+    draft.usage.update(mapping(body.get("usage")))
+    draft.found = isinstance(body.get("content"), list)
+    for index, block in enumerate(map(mapping, listing(body.get("content")))):
+        if block.get("type") == "tool_use":
+            draft.calls[index] = [orjson.dumps(block.get("input")).decode()]
+        elif block.get("type") == "text":
+            draft.content.append(word(block.get("text")) or "")
+
+
+def read_event(event: Mapping[str, Any], draft: Draft) -> None:
+    """Add one event of a stream to `draft`. Usage in `message_delta` is cumulative: the last one counts."""
+    kind = event.get("type")
+    if kind == "message_start":
+        message = mapping(event.get("message"))
+        draft.id, draft.found = word(message.get("id")), True
+        _add_usage(message, draft)
+    elif kind == "content_block_delta":
+        delta = mapping(event.get("delta"))
+        draft.found = True
+        if delta.get("type") == "text_delta":
+            draft.content.append(word(delta.get("text")) or "")
+        elif delta.get("type") == "input_json_delta":
+            index = event.get("index")
+            parts = draft.calls.setdefault(index if isinstance(index, int) else 0, [])
+            parts.append(word(delta.get("partial_json")) or "")
+    elif kind == "message_delta":
+        draft.finish = word(mapping(event.get("delta")).get("stop_reason")) or draft.finish
+        _add_usage(event, draft)
+    elif kind == "message_stop":
+        draft.done = True
+
+
+def usage(stated: Mapping[str, Any]) -> Usage | None:
+    """All input tokens: `input_tokens` leaves out what was written to and read from the cache."""
+    fresh, given = token_count(stated.get("input_tokens")), token_count(stated.get("output_tokens"))
+    if fresh is None or given is None:
+        return None
+    written = token_count(stated.get("cache_creation_input_tokens")) or 0
+    cached = token_count(stated.get("cache_read_input_tokens")) or 0
+    return Usage(input_tokens=fresh + written + cached, output_tokens=given, cached_input_tokens=cached)
+
+
+def _add_usage(holder: Mapping[str, Any], draft: Draft) -> None:
+    draft.usage.update({name: value for name, value in mapping(holder.get("usage")).items() if value is not None})
+
+
+ANTHROPIC = Dialect(
+    name="anthropic",
+    base_url="https://api.anthropic.com",
+    encode=encode,
+    read=read,
+    read_event=read_event,
+    usage=usage,
+    finish=FINISH,
+    headers=headers,
+    models_path="/v1/models?limit=1000",
+    encode_count=encode_count,
+)
+
+
+def dialect(settings: ModelSettings) -> Dialect:
+    """The dialect of these settings: always the one."""
+    return ANTHROPIC

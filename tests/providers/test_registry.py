@@ -1,0 +1,86 @@
+"""Opening a provider: which key, which address, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.config import ModelSettings
+from pipeline.errors import JobError
+from pipeline.providers import DEFAULT_KEY_ENV, open_provider
+from pipeline.providers.http import HttpProvider
+
+KEY = "sk-secret-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DEFAULT_KEY_ENV.values():
+        monkeypatch.delenv(name, raising=False)
+
+
+def opened(**fields: object) -> HttpProvider:
+    provider = open_provider(ModelSettings(**fields), tokenizer=None)  # type: ignore[arg-type]
+    assert isinstance(provider, HttpProvider)
+    return provider
+
+
+@pytest.mark.parametrize("provider", DEFAULT_KEY_ENV)
+def test_a_missing_key_names_the_variable_it_is_looked_for_in(provider: str) -> None:
+    with pytest.raises(JobError, match=DEFAULT_KEY_ENV[provider]):
+        opened(provider=provider)
+    with pytest.raises(JobError, match="MY_KEY"):
+        opened(provider=provider, api_key_env="MY_KEY")
+
+
+@pytest.mark.parametrize("provider", DEFAULT_KEY_ENV)
+def test_the_key_is_read_from_the_variable_the_job_names(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", f" {KEY}\n")
+    got = opened(provider=provider, api_key_env="MY_KEY")
+    assert got.name == provider
+    assert got._key.reveal() == KEY
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/v1", "http://localhost:8080", "http://[::1]:8080/v1"])
+def test_loopback_needs_neither_https_nor_a_key(url: str) -> None:
+    assert opened(provider="openai", base_url=url)._key.reveal() == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/v1",
+        "http://127.0.0.1.example.com/v1",
+        "http://10.0.0.1/v1",
+        "http://localhost.example.com",
+        "ftp://example.com",
+        "example.com/v1",
+        "https://user:secret@example.com/v1",
+        "https://",
+        "https://[::1/v1",
+        "http://127.0.0.1:99999999/v1",
+    ],
+)
+def test_an_address_a_key_must_not_travel_to_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(JobError, match="base_url"):
+        opened(provider="openai", base_url=url)
+
+
+def test_plain_http_elsewhere_needs_the_explicit_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert opened(provider="openai", base_url="http://10.0.0.1/v1", allow_insecure_base_url=True)
+
+
+def test_a_key_that_would_break_a_header_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a\nevil: header")
+    with pytest.raises(JobError) as caught:
+        opened(provider="openai")
+    assert "evil" not in str(caught.value)
+
+
+def test_the_registry_imports_no_client_before_one_is_opened() -> None:
+    code = "import sys, pipeline.providers; sys.exit(any(m in sys.modules for m in ('aiohttp', 'httpx', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
