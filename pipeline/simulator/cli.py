@@ -1,0 +1,71 @@
+"""`docreduce simulate`: every setting of the simulator as an option, or from a TOML file."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.errors import DocreduceError
+from pipeline.simulator.server import serve
+from pipeline.simulator.settings import BILLED_FAULTS, FREE_FAULTS, Settings, load_settings, parse_settings
+
+__all__ = ["simulate"]
+
+PAIRS = ("faults", "fault_at")  # given as --fault NAME=RATE and --fault-at N=NAME
+
+
+def _options(command: Any) -> Any:
+    for setting in reversed(dataclasses.fields(Settings)):
+        if setting.name in PAIRS:
+            continue
+        many = "tuple[" in str(setting.type)
+        default = None if setting.default in (None, ()) else f"default {setting.default}"
+        command = click.option(f"--{setting.name.replace('_', '-')}", multiple=many, metavar="VALUE", help=default)(
+            command
+        )
+    return command
+
+
+@click.command(epilog=f"Faults: {', '.join(sorted(FREE_FAULTS))}; billed: {', '.join(sorted(BILLED_FAULTS))}.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file of settings; options win.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of calls that show a fault.")
+@click.option("--fault-at", multiple=True, metavar="N=NAME", help="The n-th accepted call shows a fault.")
+@_options
+def simulate(config: Path | None, **given: Any) -> None:
+    """A provider on loopback with limits, latency and faults: the OpenAI, Anthropic and ModelsLab dialects.
+
+    Prints its URL as the first line, then serves until interrupted. GET /stats says what was accepted, refused and
+    billed; POST /stats/reset begins anew; POST /config sets other settings as JSON."""
+    try:
+        values = load_settings(config) if config else {}
+        for name in PAIRS:
+            given[name] = dict(pair.split("=", 1) for pair in given[name] if "=" in pair)
+        values |= {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value}
+        settings = parse_settings(values, str(config or "simulate"))
+        _run(settings)
+    except DocreduceError as error:
+        click.echo(f"docreduce simulate: {error.message}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(settings: Settings) -> None:
+    try:
+        import uvloop
+    except ImportError:  # it has no build for Windows
+        asyncio.run(_serve(settings))
+    else:
+        uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    async with serve(settings) as server:
+        click.echo(server.url)
+        sys.stdout.flush()
+        await asyncio.Event().wait()

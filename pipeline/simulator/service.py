@@ -1,0 +1,310 @@
+"""The simulated service without its sockets: who may call, what an answer holds and costs, which fault it shows.
+
+Every draw depends on the seed, the request's bytes and how often they were accepted before, so a run's faults are the
+same at any concurrency."""
+
+from __future__ import annotations
+
+import math
+import random
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from pipeline.simulator.account import Bucket, Stats
+from pipeline.simulator.answers import Answerer, echo
+from pipeline.simulator.dialects import Ask, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
+from pipeline.simulator.settings import FREE_FAULTS, Hint, Service, Settings
+
+__all__ = ["Call", "Http", "Plan", "Reply", "Simulated"]
+
+DEFAULT_MODEL = "baidu-ernie-4.5-21b-a3b"
+SERVER_ERRORS = {
+    408: "Request timeout",
+    500: "Internal server error",
+    502: "Provider returned error",
+    503: "Service temporarily unavailable",
+    504: "Gateway timeout",
+    529: "Overloaded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """A request as it came."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response that needs no work. `body` is written as JSON unless it is bytes."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def payload(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else orjson.dumps(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will become of a call: the fault it shows, the seconds it takes, the answer with its bill."""
+
+    fault: str | None
+    latency_s: float
+    said: Said
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An accepted call."""
+
+    ask: Ask
+    plan: Plan
+    number: int
+    digest: int
+    headers: Mapping[str, str]
+
+
+class Simulated:
+    """One account at the service. `now` arguments are seconds since it began."""
+
+    def __init__(self, settings: Settings, answerer: Answerer | None, count: Callable[[str], int]) -> None:
+        self.settings = settings
+        self.answerer = answerer
+        self.count = count
+        self.stats = Stats()
+        self.attempts: dict[int, int] = {}
+        self.counted: dict[int, int] = {}
+        self.plans: dict[int, Plan] = {}
+        self.buckets: dict[str, Bucket] = {}
+        limits = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
+        for name, limit in limits.items():
+            if limit is not None:
+                self.buckets[name] = Bucket(limit, settings.burst_s, settings.start, 0.0, least=name == "requests")
+
+    # --- admission -----------------------------------------------------------------------------------------------
+
+    def receive(self, http: Http, now: float) -> Reply | Call:
+        """A call accepted for work, or the reply to whatever else was asked."""
+        service: Service = "modelslab" if "/api/v7/" in http.path else "openai"
+        if http.method == "GET" and http.path.endswith("/models"):
+            return self._models()
+        endpoint = http.path.rsplit("/", 1)[-1]
+        if http.method != "POST" or endpoint not in ("completions", "messages", "count_tokens"):
+            return Reply(
+                404, error_body("openai", 404, f"Unknown request URL: {http.method} {http.path}", "unknown_url")
+            )
+        form = "chat" if endpoint == "completions" else "messages"
+        if service == "openai" and form == "messages":
+            service = "anthropic"
+        try:
+            body = orjson.loads(http.body)
+            ask = parse_ask(service, form, body)  # type: ignore[arg-type]  # one of two words
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+            shape: Shape = "message" if service == "modelslab" else "openai"
+            return Reply(400, error_body(shape, 400, f"Invalid request: {type(error).__name__} {error}"))
+        if endpoint == "count_tokens":
+            return Reply(200, {"input_tokens": self._input_tokens(ask, zlib.crc32(http.body))})
+        self.stats.requests += 1
+        if self.stats.first_request_s is None:
+            self.stats.first_request_s = now
+        return self._account_refuses(ask, http, body, now) or self._admit(ask, http, now)
+
+    def error(self, ask: Ask, status: int, message: str, code: str | None = None, **fields: Any) -> Reply:
+        """An error in the shape that this service uses."""
+        shape: Shape = "message" if ask.service == "modelslab" else "anthropic" if ask.form == "messages" else "openai"
+        return Reply(status, error_body(shape, status, message, code) | fields)
+
+    def _reject(self, ask: Ask, status: int, message: str, code: str) -> Reply:
+        self.stats.rejected[code] += 1
+        return self.error(ask, status, message, code)
+
+    def _account_refuses(self, ask: Ask, http: Http, body: Mapping[str, Any], now: float) -> Reply | None:
+        settings, stats = self.settings, self.stats
+        outage = settings.outage_s
+        if outage and outage[0] <= now < outage[1]:
+            return self._reject(ask, 503, SERVER_ERRORS[503], "outage")
+        key = http.headers.get("authorization", "").removeprefix("Bearer ") or http.headers.get("x-api-key")
+        expired = settings.key_expires_after is not None and stats.accepted >= settings.key_expires_after
+        if expired or (settings.keys and (key or body.get("key")) not in settings.keys):
+            return self._reject(ask, 401, "Invalid API key", "invalid_api_key")
+        spent = settings.credit_calls is not None and stats.accepted >= settings.credit_calls
+        if settings.credit_usd is not None and stats.cost_pusd(settings) >= settings.credit_usd * 10**12:
+            spent = True
+        if spent:
+            message = "Insufficient credits. Add more credits to continue."
+            return self._reject(ask, 402, message, "insufficient_credits")
+        if settings.models and ask.model not in settings.models:
+            return self._reject(ask, 404, f"The model `{ask.model}` does not exist", "model_not_found")
+        if ask.structured in settings.refuse:
+            name = "tools" if ask.structured == "tools" else "response_format"
+            return self._reject(ask, 400, f"{name} is not supported by this model", "unsupported_parameter")
+        return None
+
+    def _overflow(self, ask: Ask, input_tokens: int, window: int) -> Reply:
+        asked = input_tokens + ask.max_output_tokens
+        message = (
+            f"This model's maximum context length is {window} tokens. However, you requested {asked} tokens "
+            f"({input_tokens} in the messages, {ask.max_output_tokens} in the completion)."
+        )
+        if ask.form == "messages":
+            message = f"prompt is too long: {asked} tokens > {window} maximum"
+        if ask.service == "modelslab":
+            return Reply(400, error_body("openrouter", 400, message))
+        return self.error(ask, 400, message, "context_length_exceeded")
+
+    def _admit(self, ask: Ask, http: Http, now: float) -> Reply | Call:
+        settings, stats = self.settings, self.stats
+        digest = zlib.crc32(http.body) << 32 | len(http.body)
+        input_tokens = self._input_tokens(ask, digest)
+        window = settings.context_window
+        if window is not None and input_tokens + ask.max_output_tokens > window:
+            stats.rejected["context_length_exceeded"] += 1
+            return self._overflow(ask, input_tokens, window)
+        if settings.queue_limit is not None and stats.in_flight >= settings.queue_limit:
+            message = f"Rate limit exceeded. Maximum {settings.queue_limit} queued requests allowed."
+            return self._limited(ask, message, settings.retry_after_s)
+        plan = self.plans.pop(digest, None) or self._plan(ask, digest, input_tokens)
+        needs = {"requests": 1, "tokens": plan.said.input_tokens + plan.said.output_tokens}
+        waits = {name: bucket.wait_s(needs[name], now) for name, bucket in self.buckets.items()}
+        name, wait_s = max(waits.items(), key=lambda item: item[1], default=("", 0.0))
+        if wait_s:
+            self.plans[digest] = plan  # the same answer, when it is asked again
+            if math.isinf(wait_s):
+                message = f"Request too large: {needs[name]} {name} never fit the limit."
+                return self._reject(ask, 413, message, "request_too_large")
+            message = f"Rate limit reached on {name} per min. Please try again in {wait_s:.3f}s."
+            return self._limited(ask, message, wait_s)
+        for name, bucket in self.buckets.items():
+            bucket.level -= needs[name]
+        stats.accepted += 1
+        self.attempts[digest] = self.attempts.get(digest, 0) + 1
+        if stats.accepted in settings.fault_at:
+            plan = self._spoil(ask, plan, settings.fault_at[stats.accepted])
+        return Call(ask, plan, stats.accepted, digest, self._rate_headers(ask))
+
+    def _rate_headers(self, ask: Ask) -> dict[str, str]:
+        if ask.service not in self.settings.rate_headers:
+            return {}
+        return rate_headers(ask.form, [bucket.told(name) for name, bucket in self.buckets.items()])
+
+    def _limited(self, ask: Ask, message: str, wait_s: float, hint: Hint | None = None) -> Reply:
+        self.stats.refused += 1
+        hint = hint or self.settings.hint or ("body" if ask.service == "modelslab" else "seconds")
+        headers, fields = wait_hint(hint, wait_s)
+        reply = self.error(ask, 429, message, "rate_limit_exceeded", **fields)
+        return Reply(429, reply.body, headers | self._rate_headers(ask))
+
+    def _models(self) -> Reply:
+        names = self.settings.models or (DEFAULT_MODEL,)
+        models = [
+            {"id": name, "object": "model", "type": "model", "created": 1751328000, "owned_by": "simulator"}
+            for name in names
+        ]
+        return Reply(200, {"object": "list", "data": models, "has_more": False})
+
+    # --- what is said, and what it costs -------------------------------------------------------------------------
+
+    def _tokens(self, text: str) -> int:
+        return round(self.count(text) * self.settings.ratio)
+
+    def _input_tokens(self, ask: Ask, digest: int) -> int:
+        known = self.counted.get(digest)
+        if known is None:
+            texts = [message.content for message in ask.messages]
+            if ask.structured and ask.schema is not None:
+                texts.append(orjson.dumps(ask.schema).decode())
+            counted = sum(map(self.count, texts)) + self.settings.frame_tokens
+            known = self.counted[digest] = round(counted * self.settings.ratio)
+        return known
+
+    def _plan(self, ask: Ask, digest: int, input_tokens: int) -> Plan:
+        settings = self.settings
+        draw = random.Random(f"{settings.seed}:{digest}:{self.attempts.get(digest, 0)}")  # noqa: S311
+        fault, point = None, draw.random()
+        for name, rate in settings.faults.items():
+            if point < rate:
+                fault = name
+                break
+            point -= rate
+        latency_s = settings.latency_s * math.exp(draw.gauss(0, settings.latency_sigma))
+        words = settings.output_words
+        if words is not None:
+            words = max(1, round(words * math.exp(draw.gauss(0, settings.output_sigma))))
+        text = self.answerer(ask) if self.answerer else echo(ask, words)
+        made, finish = self._tokens(text), "tool_calls" if ask.tool else "stop"
+        limit = min(ask.max_output_tokens, settings.max_output_tokens or ask.max_output_tokens)
+        if made > limit:
+            text, made, finish = text[: len(text) * limit // made], limit, "length"
+        said = Said(
+            text=text,
+            finish=finish,
+            input_tokens=input_tokens,
+            output_tokens=made,
+            cached_tokens=int(input_tokens * settings.cached_share),
+            reasoning_tokens=int(made * settings.reasoning_share),
+        )
+        plan = Plan(None, latency_s, said)
+        return self._spoil(ask, plan, fault) if fault else plan
+
+    def _spoil(self, ask: Ask, plan: Plan, fault: str) -> Plan:
+        """The plan with `fault`: free ones say and cost nothing."""
+        said, text, finish, made = plan.said, plan.said.text, plan.said.finish, plan.said.output_tokens
+        reasoning = said.reasoning_tokens
+        if fault in FREE_FAULTS:
+            return Plan(fault, plan.latency_s, Said(text="", finish="stop", input_tokens=0, output_tokens=0))
+        if fault == "empty":  # all of the output budget went into thinking
+            text, finish, made, reasoning = "", "length", ask.max_output_tokens, ask.max_output_tokens
+        elif fault == "cut":
+            text, finish, made = text[: len(text) // 2], "length", ask.max_output_tokens
+        elif fault == "repeat":
+            sentence = " ".join(text.split()[:12] or ["again"]) + ". "
+            times = ask.max_output_tokens // max(1, self._tokens(sentence)) + 1
+            text, finish, made = sentence * times, "length", ask.max_output_tokens
+        elif fault == "invalid_json":
+            text = "Here is what I found: {'items': [{" + text[: len(text) // 2]
+            made = min(self._tokens(text), ask.max_output_tokens)
+        elif fault == "filter":
+            text, finish, made, reasoning = "", "content_filter", 0, 0
+        spoilt = Said(
+            text=text,
+            finish=finish,
+            input_tokens=said.input_tokens,
+            output_tokens=made,
+            cached_tokens=said.cached_tokens,
+            reasoning_tokens=min(reasoning, made),
+        )
+        return Plan(fault, plan.latency_s, spoilt)
+
+    def fault_reply(self, call: Call) -> Reply | None:
+        """The reply of a fault that is answered without work; None for the others."""
+        ask, fault, settings = call.ask, call.plan.fault or "", self.settings
+        kind, _, detail = fault.partition("_")
+        if fault == "429_quota":
+            return self.error(ask, 429, "You exceeded your current quota.", "insufficient_quota")
+        if kind == "429":
+            headers, fields = wait_hint(detail, settings.retry_after_s)  # type: ignore[arg-type]  # a Hint by its name
+            reply = self.error(ask, 429, "Rate limit exceeded.", "rate_limit_exceeded", **fields)
+            return Reply(429, reply.body, {**call.headers, **headers})
+        if fault.isdigit():
+            return self.error(ask, int(fault), SERVER_ERRORS[int(fault)], "server_error")
+        if kind == "200":
+            return Reply(200, error_body(detail, 502, "Provider returned error", "server_error"))  # type: ignore[arg-type]
+        window = settings.context_window or 8192
+        processing = {"status": "processing", "id": call.number, "eta": math.ceil(settings.retry_after_s)}
+        page = b"<html><body>Please wait</body></html>"
+        return {
+            "overflow": self._overflow(ask, window, window),
+            "processing": Reply(200, processing),
+            "redirect": Reply(307, b"", {"location": "https://sign-in.invalid/"}),
+            "content_type": Reply(200, page, {"content-type": "text/html"}),
+        }.get(fault)
