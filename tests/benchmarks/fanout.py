@@ -1,0 +1,284 @@
+"""How close the fan-out comes to the ideal makespan under a strict account, and what it provokes and loses.
+
+    python tests/benchmarks/fanout.py [--cases R,B,T,F,Q] [--modes given,headers,none] [--seeds 1,2,3]
+                                      [--peers] [--peers-python PYTHON]
+
+Cases (latency lognormal, median 800 ms, sigma 0.5; ideal = what the limits leave + the mean latency):
+R 1,500 requests/min, burst 1 s, 750 calls of 4 KB; B the same rate, burst a whole minute, 2,250 calls; T 1M
+tokens/min, burst 6 s, 200 bodies of 1 to 100 KB; F is R with 3% 5xx, 2% resets and one hang of 60 s; Q no rates, five
+calls in flight, each 800 ms. Modes: limits given in the job, read from headers, or none (headers withheld).
+Every run is the product's own path, Dispatch with limiter, ledger and provider, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from referee import Referee
+
+MEAN_LATENCY_S = 0.8 * math.exp(0.5**2 / 2)
+MAX_OUTPUT_TOKENS = 1000
+COMPLETION_TOKENS = 50
+FRAME_BYTES = 150  # of a body around its text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    config: dict[str, float]
+    bodies: tuple[int, ...]  # bytes
+    in_flight: int
+
+    def ideal_s(self) -> float:
+        """(work - burst) / rate + mean latency."""
+        if "rpm" not in self.config:
+            return len(self.bodies) * self.config["lat"] / 1000 / self.in_flight
+        rate, burst_s = self.config["rpm"] / 60, self.config["burst"]
+        tokens_rate = self.config["tpm"] / 60
+        tokens = sum(size // 4 + COMPLETION_TOKENS for size in self.bodies)
+        return max(len(self.bodies) / rate - burst_s, tokens / tokens_rate - burst_s, 0.0) + MEAN_LATENCY_S
+
+
+def _lognormal_bodies(count: int) -> tuple[int, ...]:
+    draw = random.Random(7)
+    return tuple(round(min(100_000, max(1_000, 10_000 * math.exp(draw.gauss(0, 1))))) for _ in range(count))
+
+
+LATENCY = {"lat": 800, "sigma": 0.5}
+R = Case(config={**LATENCY, "rpm": 1500, "tpm": 4e6, "burst": 1}, bodies=(4_000,) * 750, in_flight=64)
+CASES = {
+    "R": R,
+    "B": Case(config={**LATENCY, "rpm": 1500, "tpm": 8e6, "burst": 60}, bodies=(4_000,) * 2250, in_flight=256),
+    "T": Case(config={**LATENCY, "rpm": 1500, "tpm": 1e6, "burst": 6}, bodies=_lognormal_bodies(200), in_flight=64),
+    "F": replace(
+        R, config={**R.config, "p500": 0.02, "p503": 0.01, "preset": 0.02, "hang_at": 375, "hang_ms": 60_000}
+    ),
+    "Q": Case(config={"lat": 800, "sigma": 0}, bodies=(4_000,) * 150, in_flight=5),
+}
+
+
+# --- the child: one run of the product, measured from inside ------------------------------------------------------
+
+
+async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
+    """Send every body of `case` through Dispatch; the number of calls that ended without an answer."""
+    from pipeline.config import LimitSettings, ModelSettings
+    from pipeline.dispatch import Dispatch, Gate
+    from pipeline.ledger import Ledger
+    from pipeline.limits import Limiter
+    from pipeline.pricing import Budget, Pricing
+    from pipeline.providers import open_provider
+    from pipeline.tokens import tokenizer
+    from pipeline.types import Completion, Message, Reply, Request
+
+    class Mute:
+        """The provider with its rate headers withheld."""
+
+        def __init__(self, inner: Any) -> None:
+            self.inner, self.name = inner, inner.name
+
+        async def send(self, request: Request, *, timeout_s: float) -> Reply:
+            return replace(await self.inner.send(request, timeout_s=timeout_s), rate=None)
+
+        async def aclose(self) -> None:
+            await self.inner.aclose()
+
+    given = mode == "given"
+    settings = LimitSettings(
+        requests_per_minute=int(case.config.get("rpm", 0)) or None if given else None,
+        tokens_per_minute=int(case.config.get("tpm", 0)) or None if given else None,
+        concurrency=None if mode == "alone" else case.in_flight,
+    )
+    model = ModelSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")
+    inner = open_provider(model, tokenizer=tokenizer("o200k_base"))
+    provider = Mute(inner) if mode in ("none", "alone") else inner
+    clock = asyncio.get_running_loop().time
+    limiter = Limiter(
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        concurrency=settings.concurrency,
+        timeout_s=settings.timeout_s,
+        now=clock(),
+    )
+    lost = 0
+    with Ledger.open(folder / "ledger.sqlite") as ledger:
+        ledger.begin_run("bench", "bench", "0" * 64, time.time())
+        dispatch = Dispatch(
+            run_id="bench",
+            provider=provider,
+            ledger=ledger,
+            gate=Gate(limiter, clock),
+            budget=Budget(None),
+            pricing=Pricing(mode="per_token", source="job", input_pusd=70_000, output_pusd=280_000),
+            settings=settings,
+        )
+        work = enumerate(case.bodies)
+        open_calls: set[asyncio.Task[Any]] = set()
+        exhausted = False
+        while True:
+            while not exhausted and len(open_calls) < dispatch.gate.slots():
+                item = next(work, None)
+                if item is None:
+                    exhausted = True
+                    break
+                index, size = item
+                text = f"ITEM-{index:08d} " + "x" * (size - FRAME_BYTES - 14)
+                request = Request(
+                    provider="openai",
+                    model="gpt-4o-mini",
+                    messages=(Message("user", text),),
+                    max_output_tokens=MAX_OUTPUT_TOKENS,
+                    temperature=0.7,
+                    top_p=0.9,
+                    input_tokens=size // 4,
+                )
+                open_calls.add(asyncio.create_task(dispatch.complete(request, request.key, f"{index}")))
+            if not open_calls:
+                break
+            done, open_calls = await asyncio.wait(open_calls, return_when=asyncio.FIRST_COMPLETED)
+            lost += sum(not isinstance(task.result().outcome, Completion) for task in done)
+    await provider.aclose()
+    return lost
+
+
+def child(url: str, name: str, mode: str) -> None:
+    """Run one case and print what it cost this process, as JSON."""
+    import uvloop
+
+    import pipeline.dispatch
+    import pipeline.providers.http
+    import pipeline.providers.openai  # noqa: F401
+
+    before = time.process_time()
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        lost = runner.run(fan_out(url, CASES[name], mode, Path(folder)))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"lost": lost, "cpu_s": time.process_time() - before, "peak_mb": peak_mb}))
+
+
+# --- the parent: referee, children, table --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    ratio: float
+    refused: int
+    lost: int
+    utilization: float
+    cpu_s_per_1000: float
+    peak_mb: float
+    max_in_flight: int
+    repeated: int
+
+    def row(self) -> str:
+        return (
+            f"{self.ratio:8.3f} {self.refused:5d} {self.lost:5d} {self.repeated:5d} {self.utilization:7.3f} "
+            f"{self.cpu_s_per_1000:8.2f} {self.peak_mb:8.0f} {self.max_in_flight:6d}"
+        )
+
+
+HEADER = f"{'case':5}{'client':16}{'seed':>4} makespan/ideal 429s  lost again   util CPU/1000 peak MB flight"
+
+
+def measure(referee: Referee, name: str, seed: int, command: list[str]) -> Measured:
+    """Run `command` (it prints lost, cpu_s, peak_mb as JSON) against a fresh account of the case."""
+    case = CASES[name]
+    referee.config(**case.config, seed=seed, ctok=COMPLETION_TOKENS)
+    trace: list[dict[str, Any]] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.25):
+            trace.append(referee.stats())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+    finally:
+        ended.set()
+        watcher.join()
+    told = json.loads(ran.stdout.splitlines()[-1])
+    stats = referee.stats()
+    return Measured(
+        ratio=(stats["last_resp"] - stats["first_req"]) / case.ideal_s(),
+        refused=stats["r429"],
+        lost=len(case.bodies) - stats["unique_ok"],
+        repeated=stats["dup_ok"],
+        utilization=_utilization(case, trace, stats),
+        cpu_s_per_1000=told["cpu_s"] / len(case.bodies) * 1000,
+        peak_mb=told["peak_mb"],
+        max_in_flight=stats["max_inflight"],
+    )
+
+
+def _utilization(case: Case, trace: list[dict[str, Any]], end: dict[str, Any]) -> float:
+    """Accepted work over what the limit let through, in the second half of the sending (bursts are spent by then);
+    without rates: the share of time that the slots are busy, over all."""
+    if "rpm" not in case.config:
+        busy_s = end["ok"] * case.config["lat"] / 1000
+        return float(busy_s / ((end["last_resp"] - end["first_req"]) * case.in_flight))
+    begin, last = end["first_accept"], end["last_accept"]
+    steady = [at for at in trace if begin + 0.5 * (last - begin) <= at["t_now"] <= begin + 0.95 * (last - begin)]
+    if len(steady) < 2:
+        return math.nan
+    first, final = steady[0], steady[-1]
+    passed_s = final["t_now"] - first["t_now"]
+    requests = (final["accepted"] - first["accepted"]) / (case.config["rpm"] / 60 * passed_s)
+    tokens = (final["acc_tokens"] - first["acc_tokens"]) / (case.config["tpm"] / 60 * passed_s)
+    return float(max(requests, tokens))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default="R,B,T,F,Q")
+    parser.add_argument("--modes", default="given,headers,none")
+    parser.add_argument("--seeds", default="1")
+    parser.add_argument("--peers", action="store_true", help="alternate with other clients")
+    parser.add_argument("--peers-python", default=sys.executable, help="an interpreter that has them installed")
+    parser.add_argument("--child", nargs=3, metavar=("URL", "CASE", "MODE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(*options.child)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            referee = Referee(Path(folder))
+        except FileNotFoundError as error:
+            print(f"skipped: {error}")
+            return
+        with referee:
+            print(HEADER, flush=True)
+            for name in options.cases.split(","):
+                for seed in map(int, options.seeds.split(",")):
+                    for label, command in _commands(options, referee.url, name):
+                        measured = measure(referee, name, seed, command)
+                        print(f"{name:5}{label:16}{seed:4d}       {measured.row()}", flush=True)
+
+
+def _commands(options: argparse.Namespace, url: str, name: str) -> list[tuple[str, list[str]]]:
+    modes = ["given"] if name == "Q" else options.modes.split(",")
+    commands = [(f"ours {mode}", [sys.executable, __file__, "--child", url, name, mode]) for mode in modes]
+    if options.peers:
+        peers = Path(__file__).with_name("peers.py")
+        sizes, in_flight = json.dumps(CASES[name].bodies), str(CASES[name].in_flight)
+        listed = subprocess.run([options.peers_python, peers], stdout=subprocess.PIPE, text=True, check=True)
+        for peer in listed.stdout.split():
+            commands.append((peer, [options.peers_python, str(peers), peer, url, in_flight, sizes]))
+    return commands
+
+
+if __name__ == "__main__":
+    main()
