@@ -1,0 +1,245 @@
+"""HTML: what a reader of the page sees, in blocks, with its headings marked. Parsed in a child process, because
+lexbor takes quadratic time over deeply nested markup.
+
+Paragraphs are apart by a blank line, list items begin with "- ", the cells of a table's row are joined by " | ".
+Scripts, navigation, form controls and what the page itself hides are left out.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.config import InputSettings
+from pipeline.errors import DocumentError
+from pipeline.readers.base import FileFormat, Text
+from pipeline.readers.sandbox import sandbox
+from pipeline.readers.text import decode
+from pipeline.types import Mark
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborNode
+
+__all__ = ["FORMAT", "extract"]
+
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_PARAGRAPHS = frozenset((*_HEADINGS, "p", "ul", "ol", "dl", "table", "pre", "blockquote", "figure", "hr"))
+# fmt: off
+_BLOCKS = frozenset(
+    (
+        "address", "article", "aside", "body", "br", "caption", "center", "dd", "details", "div", "dt",
+        "fieldset", "figcaption", "footer", "form", "header", "html", "legend", "li", "main", "section",
+        "summary", "tbody", "td", "tfoot", "th", "thead", "tr"
+    )
+)
+_NOISE = frozenset(
+    (
+        "audio", "button", "canvas", "datalist", "dialog", "embed", "head", "iframe", "input", "map", "menu",
+        "nav", "noscript", "object", "option", "script", "select", "style", "svg", "template", "textarea",
+        "title", "video"
+    )
+)
+# fmt: on
+_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_SPACE = re.compile(r"[ \t\n\r\f]+")  # HTML's own white space: a no-break space is a character
+_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
+# What these labels mean on the web: https://encoding.spec.whatwg.org/#names-and-labels
+_WEB_NAMES = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
+
+
+def extract(markup: str) -> Text:
+    """The readable text of a page and its headings. Slow on purposely deep markup: call it in a child process."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    tree = LexborHTMLParser(markup)
+    root = tree.body or tree.root
+    writer = _Writer()
+    if root is not None:
+        _render(root, writer, _layout_tables(root))
+    return Text("".join(writer.parts), tuple(writer.marks))
+
+
+class _Writer:
+    """Text in the making: white space waits until a word follows it. `flat`: blocks are only spaces."""
+
+    def __init__(self, *, flat: bool = False) -> None:
+        self.parts: list[str] = []
+        self.marks: list[Mark] = []
+        self._flat = flat
+        self._length = 0
+        self._gap = ""
+        self._bullet = ""
+        self._heading: tuple[int, int] | None = None  # where it starts: code point, part
+        self._level = 0
+
+    def words(self, text: str) -> None:
+        if text[:1] in " \t\n\r\f":
+            self._gap = self._gap or " "
+        words = _SPACE.sub(" ", text).strip(" ")
+        if not words.strip():  # a lone no-break space only keeps things apart
+            self._gap = self._gap or (" " if text else "")
+        else:
+            self.verbatim(words)
+            self._gap = " " if text[-1] in " \t\n\r\f" else ""
+
+    def verbatim(self, text: str) -> None:
+        lead = (self._gap if self._length else "") + self._bullet
+        self._append(lead)
+        self._gap = self._bullet = ""
+        if self._level and self._heading is None:
+            self._heading = self._length, len(self.parts)
+        self._append(text)
+
+    def block(self, lines: int) -> None:
+        gap = " " if self._flat else "\n" * lines
+        if len(gap) > len(self._gap) or self._gap == " ":
+            self._gap = gap
+
+    def item(self) -> None:
+        self.block(1)
+        self._bullet = "" if self._flat else "- "
+
+    def heading(self, level: int) -> None:
+        """A heading of `level` begins; 0: it ends."""
+        if not level and self._heading:
+            start, part = self._heading
+            label = _SPACE.sub(" ", "".join(self.parts[part:])).strip()
+            self.marks.append(Mark("heading", start, label, self._level))
+        self._level, self._heading = level, None
+
+    def _append(self, text: str) -> None:
+        if text:
+            self.parts.append(text)
+            self._length += len(text)
+
+
+def _events(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
+    """(node, entered?) in document order, without recursion. What is noise is left out with all in it."""
+    stack = [(root, True)]
+    while stack:
+        node, entered = stack.pop()
+        yield node, entered
+        if not entered:
+            continue
+        stack.append((node, False))
+        children = []
+        child = node.child
+        while child is not None:
+            if not _is_noise(child):
+                children.append((child, True))
+            child = child.next
+        stack.extend(reversed(children))
+
+
+def _is_noise(node: LexborNode) -> bool:
+    tag = node.tag or ""
+    if tag in _NOISE or tag == "-comment":
+        return True
+    if not node.is_element_node:
+        return False
+    attributes = node.attributes
+    return bool(attributes) and (
+        "hidden" in attributes
+        or attributes.get("role") == "navigation"
+        or bool(_HIDDEN.search(attributes.get("style") or ""))
+    )
+
+
+def _layout_tables(root: LexborNode) -> set[int]:
+    """Tables that hold tables or headings: they arrange the page and are no tables."""
+    layout: set[int] = set()
+    open_tables: list[int] = []
+    for node, entered in _events(root):
+        if node.tag != "table" and node.tag not in _HEADINGS:
+            continue
+        if entered and open_tables:
+            layout.add(open_tables[-1])
+        if node.tag == "table":
+            if entered:
+                open_tables.append(node.mem_id)
+            else:
+                open_tables.pop()
+    return layout
+
+
+def _render(root: LexborNode, writer: _Writer, layout: set[int]) -> None:
+    table: int | None = None  # the table that is written as a whole, whose events are passed over
+    pre = 0
+    for node, entered in _events(root):
+        tag = node.tag or ""
+        if table is not None:
+            table = None if node.mem_id == table and not entered else table
+        elif tag == "-text":
+            if entered:
+                text = node.text_content or ""
+                (writer.verbatim if pre and text else writer.words)(text)
+        elif tag == "table" and entered and node.mem_id not in layout and _write_table(node, writer):
+            table = node.mem_id
+        elif tag in _PARAGRAPHS:
+            writer.block(2)
+            if tag in _HEADINGS:
+                writer.heading(int(tag[1]) if entered else 0)
+            pre += (1 if entered else -1) if tag == "pre" else 0
+        elif tag == "li" and entered:
+            writer.item()
+        elif tag in _BLOCKS:
+            writer.block(1)
+
+
+def _write_table(node: LexborNode, writer: _Writer) -> bool:
+    """Write a table's rows, a line each. False where it has one column and so is a box for running text."""
+    rows: list[list[str]] = []
+    for inner, entered in _events(node):
+        if not entered:
+            continue
+        if inner.tag in ("tr", "caption"):
+            rows.append([])
+        if inner.tag in ("td", "th", "caption") and rows:
+            cell = _Writer(flat=True)
+            _render(inner, cell, set())
+            rows[-1].append("".join(cell.parts).strip())
+    if max(map(len, rows), default=0) < 2:
+        return False
+    width = max(map(len, rows))
+    if all(len(row) in (width, 0, 1) for row in rows):
+        # a grid: an empty cell keeps its place, a column of empty cells does not
+        used = [i for i in range(width) if any(row[i] for row in rows if len(row) == width)]
+        rows = [[row[i] for i in used] if len(row) == width else row for row in rows]
+    else:
+        rows = [[cell for cell in row if cell] for row in rows]
+    writer.block(2)
+    for row in rows:
+        if any(row):
+            writer.verbatim(" | ".join(row))
+            writer.block(1)
+    writer.block(2)
+    return True
+
+
+def _decode(raw: bytes) -> str:
+    """The page's markup: UTF-8 if it is valid, else as the page says, else as its bytes look."""
+    declared = _META_CHARSET.search(raw[:4096])
+    if declared and not raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        for name in ("utf-8", declared[1].decode("ascii")):
+            try:
+                return raw.decode(_WEB_NAMES.get(codecs.lookup(name).name, name))
+            except (UnicodeDecodeError, LookupError):
+                continue
+    return decode(raw)
+
+
+def _read(raw: bytes, settings: InputSettings) -> Text:
+    markup = _decode(raw)
+    with sandbox(settings) as box, box.deadline(settings.reader_timeout_s):
+        box.send(b"H", markup.encode("utf-8", "replace"))
+        _, payload = box.receive()
+    page = json.loads(payload)
+    if not page["text"].strip():
+        raise DocumentError("no text on the page", kind="no_text", hint="Is it filled in by a script?")
+    return Text(page["text"], tuple(Mark("heading", start, label, level) for start, label, level in page["headings"]))
+
+
+FORMAT = FileFormat(name="html", media_type="text/html", extensions=(".html", ".htm", ".xhtml"), read=_read)

@@ -1,0 +1,99 @@
+"""From `input.paths` to the files there are to read: each once, in a stable order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import InputSettings
+from pipeline.errors import JobError
+from pipeline.readers.base import shown
+from pipeline.readers.registry import is_known
+from pipeline.types import Source
+
+__all__ = ["Discovered", "discover"]
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """The files to read, sorted by path, and how many entries of folders were left out: hidden or of no known kind."""
+
+    sources: tuple[Source, ...]
+    ignored: int
+
+
+def discover(settings: InputSettings) -> Discovered:
+    """All files that `settings.paths` name. A file named twice, by any path, comes once.
+
+    A file named on its own, or by a glob whose last part is more than `*`, is read whatever its name.
+    Raises JobError for a path that is missing, a folder that cannot be listed, a glob or folder without a file."""
+    found: dict[tuple[int, int], Source] = {}
+    ignored = 0
+    for path in settings.paths:
+        files = 0
+        for name, named in _entries(path):
+            status = None if name is None else _status(name, named)
+            if name is None or status is None or not (named or is_known(name)):
+                ignored += 1
+                continue
+            files += 1
+            version = f"{status.st_mtime_ns}-{status.st_size}"
+            source = Source(uri=name, size=status.st_size, version=version)
+            known = found.setdefault((status.st_dev, status.st_ino), source)
+            if name < known.uri:  # which of two names a file goes by must not depend on the order of paths
+                found[status.st_dev, status.st_ino] = source
+        if not files:
+            raise JobError(f"input.paths: {shown(path)}: nothing there to read", hint=_HINT)
+    return Discovered(tuple(sorted(found.values(), key=lambda source: source.uri)), ignored)
+
+
+_HINT = "Paths are taken from the working directory."
+
+
+def _entries(path: str) -> Iterator[tuple[str | None, bool]]:
+    """(file, named on purpose?) for each entry; None stands for one that is hidden."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", path):
+        raise JobError(f"input.paths: {shown(path)}: only local paths can be read", hint="Copy the files here first.")
+    place = os.path.expanduser(path)  # noqa: PTH111 - the name must stay as the user wrote it: no `./` lost
+    if os.path.isdir(place):  # noqa: PTH112
+        yield from ((name, False) for name in _walk(place))
+    elif os.path.lexists(place):
+        yield place, True
+    elif glob.has_magic(place):
+        named = Path(place).name not in ("*", "**")
+        # a folder that a glob matches is not read through: `**` is there for that
+        yield from ((name, named) for name in glob.iglob(place, recursive=True) if not os.path.isdir(name))  # noqa: PTH112, PTH207
+    else:
+        raise JobError(f"input.paths: {shown(path)}: no such file or folder", hint=_HINT)
+
+
+def _walk(folder: str) -> Iterator[str | None]:
+    def refuse(error: OSError) -> None:
+        raise JobError(f"input.paths: {shown(error.filename)}: {error.strerror}") from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        for name in [*folders, *names]:
+            if name.startswith("."):
+                yield None
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(place, name) for name in names if not name.startswith("."))  # noqa: PTH118
+
+
+def _status(name: str, named: bool) -> os.stat_result | None:
+    """The status of a regular file. None for anything else in a folder (a pipe would wait for ever)."""
+    try:
+        status = os.stat(name)  # noqa: PTH116
+    except OSError as error:
+        if named:
+            raise JobError(f"input.paths: {shown(name)}: {error.strerror}", hint=_HINT) from error
+        return None
+    if stat.S_ISREG(status.st_mode):
+        return status
+    if named:
+        raise JobError(f"input.paths: {shown(name)}: not a regular file")
+    return None

@@ -1,0 +1,68 @@
+"""Markdown: the text verbatim, with its headings (ATX and setext, outside code) marked. CommonMark 0.31, §4.2–4.3."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.config import InputSettings
+from pipeline.readers.base import FileFormat, Text
+from pipeline.readers.text import decode
+from pipeline.types import Mark
+
+__all__ = ["FORMAT", "headings"]
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
+_UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
+# Lines that are no paragraph and so cannot be underlined: lists, quotes, tables, indented code, HTML.
+_NO_PARAGRAPH = re.compile(r"(?:    |\t| {0,3}(?:[-*+>|<]|\d{1,9}[.)])(?:\s|$|[|<>]))|.*\|")
+
+
+def headings(text: str) -> tuple[Mark, ...]:
+    """The headings of a Markdown text, in order, each at the start of its line."""
+    marks: list[Mark] = []
+    fence = ""
+    title, title_start = "", 0  # a paragraph of one line, which an underline would make a heading
+    blank_before = True
+    front_matter = text.startswith(("---\n", "---\r\n"))
+    for match in _LINE.finditer(text):
+        line = match[0].rstrip("\r\n")
+        if front_matter:
+            front_matter = not (match.start() and line.rstrip() in ("---", "..."))
+        elif fence:
+            stripped = line.strip()
+            if stripped.startswith(fence) and not stripped.strip(fence[0]):
+                fence = ""
+        elif opening := _opens_fence(line):
+            fence, title = opening, ""
+        elif atx := _ATX.match(line):
+            # a closing run of # counts only after a space
+            label = re.sub(r"(?:^|[ \t]+)#+[ \t]*$", "", atx[2] or "").strip()
+            marks.append(Mark("heading", match.start(), label, len(atx[1])))
+            title = ""
+        elif title and (under := _UNDERLINE.match(line)):
+            marks.append(Mark("heading", title_start, title, 1 if under[1][0] == "=" else 2))
+            title = ""
+        else:
+            title = line.strip() if blank_before and not _NO_PARAGRAPH.match(line) else ""
+            title_start = match.start()
+        blank_before = not line.strip()
+    return tuple(marks)
+
+
+def _opens_fence(line: str) -> str:
+    fence = _FENCE.match(line)
+    if not fence or (fence[1][0] == "`" and "`" in fence[2]):
+        return ""
+    return fence[1]
+
+
+def _read(raw: bytes, settings: InputSettings) -> Text:
+    text = decode(raw)
+    return Text(text, headings(text))
+
+
+FORMAT = FileFormat(
+    name="markdown", media_type="text/markdown", extensions=(".md", ".markdown", ".mdown", ".mkd"), read=_read
+)
