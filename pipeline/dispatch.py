@@ -253,8 +253,6 @@ class _Call:
                 cost_pusd=self.attempts[-1].cost_pusd,
             )
             return Answered(completion, tuple(self.attempts))
-        if reply.decision is Decision.STOP:
-            self.dispatch.halt(reply.cause, reply.message)
         return self._answered(reply.cause, reply.message)
 
     def _answered(self, cause: Cause, message: str) -> Answered:
@@ -300,6 +298,8 @@ class _Call:
             dispatch.release(worst, 0, worst)
             raise
         latency_s = gate.clock() - started
+        if isinstance(reply, Rejection) and reply.decision is Decision.STOP:
+            dispatch.halt(reply.cause, reply.message)  # before the slot is free for another call
         usage, billing, spent = self._bill(reply, worst)
         gate.settle(lease, reply, usage.input_tokens + usage.output_tokens if usage else None)
         dispatch.release(worst, spent if billing == "charged" else 0, spent if billing == "unknown" else 0)
@@ -433,8 +433,7 @@ def _reused_attempt(completion: Completion, request: Request) -> Attempt:
         latency_s=0.0,
         outcome="ok",
         billing="reused",
-        cost_pusd=0,
-        reused_cost_pusd=completion.cost_pusd,
+        cost_pusd=completion.cost_pusd,
         usage=completion.usage,
         finish_reason=completion.finish_reason,
     )

@@ -286,3 +286,19 @@ class Driver:
             await asyncio.get_running_loop().run_in_executor(self._storing, self._write, rows)
         finally:
             self._writing = False
+
+
+def _row(read: Read, result: Result, attempts: Sequence[Attempt]) -> DocumentRow:
+    """A finished document without its text."""
+    text = read.text if isinstance(read, Document) else None
+    return DocumentRow(
+        document_id=read.id,
+        uri=read.uri,
+        row=read.row,
+        media_type=read.media_type,
+        chars=None if text is None else len(text),
+        source_tokens=sum(each.chunk.tokens for each in result.chunks) if result.chunks else None,
+        columns=read.columns,
+        result=result,
+        attempts=tuple(attempts),
+    )

@@ -53,7 +53,7 @@ class Counts:
     def attempted(self, attempt: Attempt) -> None:
         if attempt.billing == "reused":
             self.reused += 1
-            self.reused_pusd += attempt.reused_cost_pusd
+            self.reused_pusd += attempt.cost_pusd
             return
         self.attempts += 1
         self.calls += attempt.attempt == 1

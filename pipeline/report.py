@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.config import InputSettings, ModelSettings
+from pipeline.dataset import RunInfo
 from pipeline.errors import DocumentError, JobError
 from pipeline.pricing import Pricing, catalogue
 from pipeline.types import PICO, Document
@@ -101,11 +102,12 @@ def print_estimate(estimate: Mapping[str, Any], console: Console) -> None:
         console.print(f"{estimate['unreadable']:,} documents cannot be read; the run will say why")
 
 
-def print_runs(runs: Sequence[Any], console: Console) -> None:
-    """A line a run, oldest first."""
+def print_runs(runs: Sequence[RunInfo], console: Console) -> None:
+    """A line a run, in the order given."""
     table = _table("", "run", "job", "started", "status", ">documents", ">cost")
     for run in runs:
-        table.add_row(run.run_id, run.job, run.started_at, run.status, f"{run.documents:,}", dollars(run.cost_usd))
+        documents = f"{run.counts.get('documents', 0):,}"
+        table.add_row(run.run_id, run.job, run.started_at[:19], run.status, documents, dollars(run.charged_usd))
     console.print(table)
 
 

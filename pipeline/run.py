@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.config import Job
-from pipeline.dataset import DatasetWriter
+from pipeline.dataset import DatasetWriter, DocumentRow
 from pipeline.dispatch import Dispatch, Gate
 from pipeline.driver import Driver, Observer, Read, Source
 from pipeline.ledger import Ledger
@@ -111,10 +111,23 @@ class _Run:
     async def execute(self, reads: Iterator[Read]) -> dict[str, Any]:
         job, counts = self._session.job, self._counts
         self._ledger.begin_run(self.run_id, job.name, job.sha256, self.started.timestamp())
-        writer = DatasetWriter(job, self.run_id)
+        extract = job.extract
+        writer = DatasetWriter(
+            Path(job.output.path),
+            job.name,
+            self.run_id,
+            fields=self._session.fields,
+            cardinality=extract.cardinality if extract else "one",
+            csv=job.output.csv,
+        )
+
+        def write(rows: Sequence[DocumentRow]) -> None:
+            for row in rows:
+                writer.write(row)
+
         observer = Observer(opened=counts.opened_more, attempted=counts.attempted, finished=counts.finished)
         source = Source(self._session, islice(reads, self._options.limit))
-        driver = Driver(source, self._dispatch, writer.write, observer)
+        driver = Driver(source, self._dispatch, write, observer)
         shown = show_progress(self._console, counts, self._budget, lambda: self._total, self._note)
         progress = asyncio.create_task(shown)
         try:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline.config import Job
+from pipeline.dataset import arrow_fields
 from pipeline.errors import JobError
 from pipeline.kinds.plan import ModelPlan, StructuredOutput
 from pipeline.pricing import ModelInfo, Pricing, Ratio, model_info, pricing_for, window_for
 from pipeline.tokens import tokenizer
 from pipeline.types import Document, Request, Steps
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Session", "open_session"]
 
@@ -35,6 +39,7 @@ class Session:
     plan: ModelPlan
     steps: Kind
     units: Callable[[Iterable[Document]], Iterator[tuple[Document, ...]]]
+    fields: Sequence[pa.Field[Any]] | None = None  # Arrow types of the records; None: there are none
 
     def ratio(self, request: Request) -> Ratio:
         """Model tokens per token of our count for `request`; `high` is what no call passes."""
@@ -66,6 +71,7 @@ def open_session(job: Job, pinned: Callable[[str, int], int] = lambda _name, val
             plan=plan,
             steps=lambda documents: extract(documents, plan, extraction),
             units=lambda documents: units(documents, plan, extraction),
+            fields=arrow_fields(extraction.schema),
         )
     from pipeline.kinds.summarize import summarize
 

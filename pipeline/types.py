@@ -292,8 +292,7 @@ class Attempt:
     latency_s: float
     outcome: str  # "ok" or a Cause
     billing: Billing
-    cost_pusd: int
-    reused_cost_pusd: int = 0  # what a reused answer once cost
+    cost_pusd: int  # of a reused answer: what it once cost
     usage: Usage | None = None
     http_status: int | None = None
     finish_reason: str | None = None
