@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ GROUP_CHARS = 2**24
 """A row group is written when it holds so many rows, or so many characters of text."""
 
 _UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError)
+_CONFUSED = ({date, datetime}, {str, bytes})
+"""Types that Arrow takes for one another and cuts to the narrower."""
 
 
 class Table:
@@ -136,9 +139,19 @@ def _fit(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
             array = _array(values, kind)
             if array.to_pylist() == values:  # Arrow cuts the time off a datetime for a date column
                 return array
-    with contextlib.suppress(*_UNFIT):
-        return _array(values, None)
+    types = {type(value) for value in values}
+    if not any(pair <= types for pair in _CONFUSED):
+        with contextlib.suppress(*_UNFIT):
+            array = _array(values, None)
+            if _writable(array.type):
+                return array
     return _array([None if value is None else text_of(value) for value in values], pa.string())
+
+
+def _writable(kind: pa.DataType) -> bool:
+    """Whether Parquet can hold the type: it has no struct without fields."""
+    inner = [kind.field(number).type for number in range(kind.num_fields)]
+    return bool(inner or not pa.types.is_struct(kind)) and all(map(_writable, inner))
 
 
 def _wider(one: pa.DataType, other: pa.DataType, *, mix: bool = True) -> pa.DataType:
