@@ -14,7 +14,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from pipeline.config import Job, PricingSettings
 from pipeline.errors import JobError
@@ -89,25 +89,38 @@ class Pricing:
     flat_pusd: int = 0
 
 
+def _as_in_a_job(value: Any, info: ValidationInfo) -> Any:
+    """A price in a catalogue file is written as in a job file."""
+    return (
+        _from_settings(PricingSettings.model_validate(value), str(info.context)) if isinstance(value, dict) else value
+    )
+
+
+Tokens: TypeAlias = Annotated[int, Field(ge=1)]
+Priced: TypeAlias = Annotated[Pricing, BeforeValidator(_as_in_a_job)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """What is known of a model. None: not known. `concurrency`: calls the account may have in flight.
 
     `context_window` is as advertised, `safe_window` what may be relied on, both in the model's own tokens, input and
-    output together. `other_pricing`: further prices the service states for it."""
+    output together. `other_pricing`: further prices the service states for it. `chat`: fit for jobs at all."""
 
-    id: str
-    provider: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    id: Annotated[str, Field(min_length=1)]
+    provider: Annotated[str, Field(pattern="^(offline|modelslab|openai|anthropic)$")] = "modelslab"
     maker: str = ""
-    context_window: int | None = None
-    safe_window: int | None = None
-    max_output_tokens: int | None = None
+    context_window: Tokens | None = None
+    safe_window: Tokens | None = None
+    max_output_tokens: Tokens | None = None
     tokenizer: TokenizerName = "o200k_base"
     ratio_prior: Mapping[TextKind, Ratio] = field(default_factory=lambda: UNKNOWN)
     capabilities: Capabilities = Capabilities()
-    concurrency: int | None = None
-    pricing: Pricing | None = None
-    other_pricing: tuple[Pricing, ...] = ()
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    pricing: Priced | None = None
+    other_pricing: tuple[Priced, ...] = ()
     chat: bool = True
     notes: str = ""
 
@@ -115,33 +128,12 @@ class ModelInfo:
 # --- the catalogue -----------------------------------------------------------------------------------------------
 
 
-class _Entry(BaseModel):
-    """A [[model]] table of a catalogue file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    id: str = Field(min_length=1)
-    provider: Literal["modelslab", "openai", "anthropic"] = "modelslab"
-    maker: str = ""
-    context_window: Annotated[int, Field(ge=1)] | None = None
-    safe_window: Annotated[int, Field(ge=1)] | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    tokenizer: TokenizerName = "o200k_base"
-    ratio: dict[TextKind, Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]] = {}
-    tools: bool | None = None
-    json_schema: bool | None = None
-    json_object: bool | None = None
-    concurrency: Annotated[int, Field(ge=1)] | None = None
-    pricing: PricingSettings | None = None
-    other_pricing: list[PricingSettings] = []
-    chat: bool = True
-    notes: str = ""
-
-
 class _Catalogue(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    """A catalogue file."""
 
-    model: list[_Entry]
+    model_config = ConfigDict(extra="forbid")
+
+    model: list[ModelInfo]
 
 
 def catalogue(extra: Path | None = None) -> dict[str, ModelInfo]:
@@ -166,32 +158,21 @@ def _packaged() -> Mapping[str, ModelInfo]:
 
 def _parse(text: str, source: str) -> dict[str, ModelInfo]:
     try:
-        entries = _Catalogue.model_validate(tomllib.loads(text)).model
+        models = _Catalogue.model_validate(tomllib.loads(text), context=source).model
     except tomllib.TOMLDecodeError as error:
         raise JobError(f"{source}: not valid TOML: {error}") from error
     except ValidationError as error:
         problems = (f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
         raise JobError("\n".join(f"{source}: {problem}" for problem in problems)) from error
-    return {entry.id: _from_entry(entry, source) for entry in entries}
-
-
-def _from_entry(entry: _Entry, source: str) -> ModelInfo:
-    return ModelInfo(
-        id=entry.id,
-        provider=entry.provider,
-        maker=entry.maker,
-        context_window=entry.context_window,
-        safe_window=entry.safe_window or entry.context_window,
-        max_output_tokens=entry.max_output_tokens,
-        tokenizer=entry.tokenizer,
-        ratio_prior={**UNKNOWN, **{kind: Ratio(*ratio) for kind, ratio in entry.ratio.items()}},
-        capabilities=Capabilities(tools=entry.tools, json_schema=entry.json_schema, json_object=entry.json_object),
-        concurrency=entry.concurrency or (QUEUED_REQUESTS if entry.provider == "modelslab" else None),
-        pricing=_from_settings(entry.pricing, source) if entry.pricing else None,
-        other_pricing=tuple(_from_settings(settings, source) for settings in entry.other_pricing),
-        chat=entry.chat,
-        notes=entry.notes,
-    )
+    return {
+        info.id: replace(
+            info,
+            safe_window=info.safe_window or info.context_window,
+            ratio_prior={**UNKNOWN, **info.ratio_prior},
+            concurrency=info.concurrency or (QUEUED_REQUESTS if info.provider == "modelslab" else None),
+        )
+        for info in models
+    }
 
 
 def model_info(provider: str, name: str, extra: Path | None = None, *, base_url: str | None = None) -> ModelInfo:

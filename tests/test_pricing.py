@@ -190,6 +190,9 @@ def test_a_users_catalogue_adds_models_and_replaces_ours(tmp_path: Path) -> None
         ("[[model]]\nid = 3\n", r"model\.0\.id"),
         ('[[model]]\nid = "x"\nwindow = 3\n', r"model\.0\.window"),
         ("[[model]\n", "not valid TOML"),
+        ('model = "x"\n', "model: "),
+        ('[[model]]\nid = "x"\nprovider = "y"\n', r"model\.0\.provider"),
+        ('[[model]]\nid = "x"\npricing = 3\n', r"model\.0\.pricing"),
         ('[[model]]\nid = "x"\n[model.pricing]\nmode = "flat"\n', "usd_per_million"),
     ],
 )
