@@ -1,0 +1,102 @@
+"""Where a text may be cut: the last boundary of a level inside a window."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from enum import IntEnum
+
+import regex
+
+__all__ = ["Level", "first_cluster_end", "last_boundary"]
+
+
+class Level(IntEnum):
+    """Boundaries, the strongest first."""
+
+    HEADING = 0
+    PARAGRAPH = 1
+    SENTENCE = 2
+    LINE = 3
+    WORD = 4
+    GRAPHEME = 5
+
+
+# Quantifiers are bounded, so that no text makes a search slower than linear. A boundary is the end of the match.
+_HEADING = re.compile(  # ATX and setext, CommonMark 4.2 and 4.3
+    r"\n(?=#{1,6}[ \t]{1,9}[^\s#]|[^\s#>|-][^\n]{0,200}\n(?:={3,200}|-{3,200})[ \t]{0,9}\r?(?:\n|\Z))"
+)
+_PARAGRAPH = re.compile(r"\n(?:[ \t\r\x0b\x0c\xa0\u3000]*\n)+")
+_SENTENCE = re.compile(  # not after an initial or a title; a line break that follows stays with the sentence
+    r"(?:(?<!\b[A-Z])(?<!\b(?:Mr|Ms|Dr|St|vs|No|Nr|Fr|cf))(?<!\bMrs)[.!?…][\"'”’»)\]]{0,3}(?=\s)"
+    r"|[。！？｡][\"'”’」』）】》]{0,3})(?:[ \t]{0,9}\r?\n)?"
+)
+_LINE = re.compile(r"\r?\n|\r")
+_WORD = re.compile(r"(?<=\S)(?=\s)|(?<=[，、；：,;])(?=[^\x00-\x7f，、；：」』”’])")
+_CLUSTER = regex.compile(r"\X")  # extended grapheme clusters, UAX #29
+_SETTLED = re.compile(r"(?<=[ -~\u4e00-\u9fff])(?=[ -~\u4e00-\u9fff])")  # always between two clusters
+
+# What a search reads first, in code points; then four times as much, and so on.
+_BLOCK = {Level.HEADING: 16_384, Level.PARAGRAPH: 4096, Level.SENTENCE: 512, Level.LINE: 512, Level.WORD: 64}
+_PATTERN = {
+    Level.HEADING: _HEADING,
+    Level.PARAGRAPH: _PARAGRAPH,
+    Level.SENTENCE: _SENTENCE,
+    Level.LINE: _LINE,
+    Level.WORD: _WORD,
+}
+_LOOKAHEAD = 256  # a boundary near the window's end is known by what follows it
+
+
+def last_boundary(text: str, level: Level, low: int, high: int, headings: Sequence[int] = ()) -> int:
+    """The last boundary p of `level` with low < p <= high, or -1. `headings` are starts known otherwise, ascending.
+
+    For GRAPHEME, `low` must itself lie between two clusters. Reads O(high - low) code points at most."""
+    if high <= low:
+        return -1
+    if level is Level.GRAPHEME:
+        return _last_cluster(text, low, high)
+    found = _last_match(_PATTERN[level], text, low, high, _BLOCK[level])
+    if level is Level.HEADING and headings:
+        known = bisect_right(headings, high)
+        if known and headings[known - 1] > max(low, found):
+            found = headings[known - 1]
+    return found
+
+
+def first_cluster_end(text: str, start: int, limit: int) -> int:
+    """Where the grapheme cluster that begins at `start` ends; `limit` if it goes on there."""
+    match = _CLUSTER.match(text, start, limit)
+    return match.end() if match else limit
+
+
+def _last_match(pattern: re.Pattern[str], text: str, low: int, high: int, block: int) -> int:
+    end = min(high + _LOOKAHEAD, len(text))
+    begin = high
+    while begin > low:
+        begin = max(low, begin - block)
+        best = -1
+        for match in pattern.finditer(text, max(begin - 1, 0), end):
+            if match.end() > high:
+                break
+            best = match.end()
+        if best > low:
+            return best
+        block *= 4
+    return -1
+
+
+def _last_cluster(text: str, low: int, high: int) -> int:
+    if high >= len(text):
+        return len(text)
+    start = low
+    for match in _SETTLED.finditer(text, max(low, high - 64), high):
+        start = max(low, match.start())
+    best = start if start > low else -1
+    # One code point past `high` tells whether a cluster goes on over it.
+    for cluster in _CLUSTER.finditer(text, start, high + 1):
+        if cluster.end() > high:
+            break
+        best = cluster.end()
+    return best
