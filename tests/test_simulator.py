@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -384,6 +385,34 @@ def test_a_spoilt_stream_is_billed_alike(fault: str) -> None:
     talk(settings(fault_at={1: fault}, slow_s=0.03, huge_bytes=10_000, hang_s=0.05), work)
 
 
+@pytest.mark.parametrize("fault", ["200_openrouter", "200_anthropic"])
+def test_a_stream_can_break_off_with_an_error_event(fault: str) -> None:
+    async def work(client: httpx.AsyncClient, server: Server) -> None:
+        response = await client.post(CHAT, json=ask(stream=True))
+        events = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")]
+        assert (response.status_code, "choices" in events[0], "error" in events[-1]) == (200, True, True)
+        assert server.stats()["billed_calls"] == 0
+
+    talk(settings(fault_at={1: fault}), work)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", [None, "slow", "hang", "hang_billed"])
+def test_a_client_that_gave_up_leaves_no_trace_but_its_bill(fault: str | None, stream: bool) -> None:
+    async def work(client: httpx.AsyncClient, server: Server) -> None:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(CHAT, json=ask("waits", stream=stream), timeout=0.05)
+        while server.stats()["in_flight"]:
+            await asyncio.sleep(0.01)
+        stats = server.stats()
+        billed = fault != "hang"
+        assert (stats["billed_calls"], stats["unseen_calls"], stats["unique_ok"]) == (billed, billed, 0)
+        assert (await client.post(CHAT, json=ask("goes on"))).status_code == 200
+
+    slow = {"latency_s": 0.2, "latency_sigma": 0, "slow_s": 0.3, "hang_s": 5}
+    talk(settings(fault_at={1: fault} if fault else {}, **slow), work)
+
+
 def faults_of(seed: int, at_once: int) -> dict[str, int]:
     rates = {"500": 0.2, "200_message": 0.1, "cut": 0.1}
 
@@ -647,15 +676,23 @@ def test_the_command_prints_its_url_first_and_takes_options_over_its_file(tmp_pa
     async def run() -> None:
         options = ("--config", str(config), "--latency-s", "0", "--keys", "a", "--keys", "b", "--fault-at", "1=503")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pipeline.simulator", *options, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", "pipeline.simulator", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert process.stdout is not None
+        assert process.stderr is not None
         url = (await process.stdout.readline()).decode().strip()
         async with httpx.AsyncClient(base_url=url) as client:
             headers = {"authorization": "Bearer b"}
             assert (await client.post(CHAT, json=ask(), headers=headers)).status_code == 503
             assert (await client.post(CHAT, json=ask(), headers=headers)).status_code == 200
+            await client.post("/config", json={"tokenizer": "bytes", "latency_s": 0.2, "latency_sigma": 0})
+            for stream in (False, True):
+                with pytest.raises(httpx.ReadTimeout):
+                    await client.post(CHAT, json=ask(stream=stream), timeout=0.05)
+            while (await client.get("/stats")).json()["in_flight"]:
+                await asyncio.sleep(0.01)
         process.terminate()
+        assert await process.stderr.read() == b""  # a client that gave up is no error of the server's
         await process.wait()
 
     asyncio.run(run())

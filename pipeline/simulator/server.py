@@ -95,12 +95,20 @@ class Connection(asyncio.Protocol):
         headers = {"content-type": "application/json", "content-length": str(len(payload)), **reply.headers}
         if not keep:
             headers["connection"] = "close"
-        self.transport.write(self.head(reply.status, headers) + payload)
+        self.write(self.head(reply.status, headers) + payload)
         if not keep:
             self.transport.close()
 
+    def write(self, data: bytes) -> None:
+        if not self.transport.is_closing():  # uvloop raises where asyncio drops it
+            self.transport.write(data)
+
+    def begin_stream(self, headers: Mapping[str, str]) -> None:
+        """Then any number of `chunk`s; an empty one ends the response."""
+        self.write(self.head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked", **headers}))
+
     def chunk(self, data: bytes) -> None:
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 class Server:
@@ -182,7 +190,13 @@ class Server:
         reply = simulated.fault_reply(call)
         if reply is not None:
             stats.ended(fault or "")
-            connection.send(reply, keep=keep)
+            if call.ask.stream and fault in ("200_openrouter", "200_anthropic"):  # once generation began
+                begun = next(stream_events(call.ask, call.plan.said, call.number, 1))
+                connection.begin_stream(call.headers)
+                connection.chunk(begun + b"data: " + reply.payload() + b"\n\n")
+                connection.chunk(b"")
+            else:
+                connection.send(reply, keep=keep)
             return
         if fault == "reset":
             stats.ended(fault)
@@ -215,10 +229,16 @@ class Server:
         fault, settings = call.plan.fault, simulated.settings
         if call.plan.latency_s:
             await asyncio.sleep(call.plan.latency_s)
-        # A client that hung up has been generated for all the same.
-        self._bill(simulated, call, arrived=not connection.gone.is_set())
         body = orjson.dumps(answer_body(call.ask, call.plan.said, call.number, with_usage=fault != "no_usage"))
         headers = dict(call.headers) | {"x-request-id": f"req_{call.number}"}
+        if fault == "slow":
+            headers |= {"content-type": "application/json", "content-length": str(len(body))}
+            connection.write(connection.head(200, headers))
+            for part in (body[:1], body[1:-1], body[-1:]):
+                await asyncio.sleep(settings.slow_s / 3)
+                connection.write(part)
+        # A client that hung up has been generated for all the same.
+        self._bill(simulated, call, arrived=not connection.gone.is_set())
         if fault == "hang_billed":
             await _until(connection.gone, settings.hang_s)
         if fault in ("hang_billed", "reset_billed"):
@@ -227,25 +247,18 @@ class Server:
             connection.send(Reply(200, body[: len(body) * 2 // 3], headers), keep=keep)
         elif fault == "huge":
             connection.send(Reply(200, body[:-1] + b" " * settings.huge_bytes + b"}", headers), keep=keep)
-        elif fault == "slow":
-            headers |= {"content-type": "application/json", "content-length": str(len(body))}
-            connection.transport.write(connection.head(200, headers))
-            for part in (body[:1], body[1:-1], body[-1:]):
-                await asyncio.sleep(settings.slow_s / 3)
-                connection.transport.write(part)
-        else:
+        elif fault != "slow":
             connection.send(Reply(200, body, headers), keep=keep)
 
     async def _stream(self, simulated: Simulated, call: Call, connection: Connection, keep: bool) -> None:
         """Server-sent events: half the latency before the first, the rest between them. A client that hangs up early
         is billed for what was generated until then."""
         plan, fault, settings = call.plan, call.plan.fault, simulated.settings
-        headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked", **call.headers}
         events = list(
             stream_events(call.ask, plan.said, call.number, settings.stream_pieces, with_usage=fault != "no_usage")
         )
         await asyncio.sleep(plan.latency_s / 2)
-        connection.transport.write(connection.head(200, headers))
+        connection.begin_stream(call.headers)
         pause_s = (settings.slow_s if fault == "slow" else plan.latency_s / 2) / len(events)
         broken = fault in ("truncated", "reset_billed", "hang_billed")
         sent = 0
