@@ -1,0 +1,370 @@
+"""Extraction without a model: each field of a JSON Schema from what its type, format, pattern and name say.
+
+A line `Field name: value` wins. Otherwise the values of the field's kind that stand in the text are weighed
+by the words around them: the field's name, title and description and a few synonyms. What is not found is
+null; a value is only taken when the schema admits it, and its evidence is the words it was read from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import jsonschema_rs
+import regex
+
+from pipeline.prompts.extract import EVIDENCE, item_schema, unpack
+from pipeline.providers import values
+from pipeline.providers.values import Found
+
+__all__ = ["extract_items"]
+
+Json: TypeAlias = Any
+Schema: TypeAlias = Mapping[str, Any]
+
+BEFORE, AFTER, CLOSE = 100, 45, 50  # characters before and after a value in which words count; synonyms: CLOSE
+OPENING = 2_000  # a document says first what it is about
+MAX_ARRAY = 200
+
+# A word of the field's name, to words that stand for it in a text.
+_SYNONYMS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"agreement|contract|sign", ("dated", "made", "entered", "executed", "signed", "as of", "vom")),
+    (r"effective|commence|start|begin", ("effective", "commenc", "beginning", "starting", "in force", "gilt ab")),
+    (r"expir|end|terminat", ("expire", "expiring", "until", "through", "ending", "terminates on", "bis zum", "endet")),
+    (r"due|deadline", ("due", "payable", "no later than", "fällig", "deadline")),
+    (r"amount|total|price|cost|fee|sum|betrag|preis", ("total", "amount", "price", "fee", "sum", "betrag", "pay")),
+    (r"law|recht|jurisdiction", ("governed by", "in accordance with", "construed", "unterliegt")),
+    (r"birth|born", ("born", "geboren")),
+    (r"create|publi|issue|decision", ("created", "published", "issued", "decided")),
+)
+# Words right before a date that say it begins or ends something: no date of the other sort.
+_ENDS = regex.compile(
+    r"(?:until|through|ending|ends?|expir\w*|terminat\w*|after|bis|endet)(?: (?:on|as of|zum|am))?:?\s*$"
+)
+_BEGINS = regex.compile(r"(?:from|beginning|commenc\w*|start\w*|effective|dated|ab|vom)(?: (?:on|as of|am))?:?\s*$")
+_END_FIELD = regex.compile(r"expir|\bend|terminat|\bdue|deadline|until", regex.I)
+_NOT_CUES = (
+    "date datum time day number no nr id code value name the of a an in on to for and or is as at by text field which "
+    "what this that with from was were are document stated given"
+)
+_EMPTY_WORDS = frozenset(_NOT_CUES.split())
+_MONEY_FIELD = regex.compile(r"amount|price|cost|fee|salary|revenue|payment|value|usd|eur|betrag|preis|total", regex.I)
+_CODE_FIELD = regex.compile(
+    r"(?:^|[ _-])(?:id|identifier|no|number|nr|ref|reference|code|key)$|nummer$|kennzeichen", regex.I
+)
+_LAW_FIELD = regex.compile(
+    r"(?:govern|applicable|choice|anwendbar).{0,20}(?:law|recht)|jurisdiction|適用|适用", regex.I
+)
+_PARTY_FIELD = regex.compile(
+    r"^(?:contracting )?part(?:y|ies)$|vertragspartei|^(?:signatories|companies|company)$", regex.I
+)
+_TITLE_FIELD = regex.compile(r"^(?:document )?(?:title|name|headline|titel)$", regex.I)
+_YES = frozenset(("yes", "true", "ja", "y", "wahr", "是"))
+_NO = frozenset(("no", "false", "nein", "n", "falsch", "否"))
+_LABEL = regex.compile(r"[\s>*_|#:\-–•`\"]+")
+_LINE = regex.compile(
+    r"(?m)^[ \t>*_|#•\-]{0,9}:?(?P<label>[\p{L}][^:：|\n]{0,59}?)[ \t*_]{0,9}(?:[:：]\**|\|)[ \t*_]{0,9}"
+    r"(?P<value>[^\s|][^\n|]{0,999}(?:(?<=,)[ \t]{0,9}\n[ \t]{2,40}[^\n]{1,300}){0,20})(?=[\n|]|\Z)"
+)
+
+
+@dataclass(slots=True)
+class _Text:
+    """A text and what was found in it so far, a kind at a time."""
+
+    text: str
+    cache: dict[str, list[Found]] = field(default_factory=dict)
+    lines: dict[str, list[Found]] = field(default_factory=dict)  # by label
+
+    def __post_init__(self) -> None:
+        for match in _LINE.finditer(self.text):
+            words = match["value"].rstrip(" \t\r*_|")
+            start = match.start("value")
+            self.lines.setdefault(_label(match["label"]), []).append(Found(start, start + len(words), words))
+
+    def all(self, kind: str, find: Callable[[str], list[Found]]) -> list[Found]:
+        if kind not in self.cache:
+            self.cache[kind] = find(self.text)
+        return self.cache[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field as its schema describes it, references and nulls resolved."""
+
+    name: str
+    schema: Schema
+    title: str
+    about: str
+    admits: Callable[[Json], bool]
+
+    @property
+    def kind(self) -> str:
+        declared = self.schema.get("type")
+        types = [declared] if isinstance(declared, str) else [t for t in declared or () if t != "null"]
+        return str(types[0]) if types else ("object" if "properties" in self.schema else "string")
+
+
+def extract_items(text: str, schema: str) -> str:
+    """The answer to an extraction as JSON text: `{"items": […]}`, with at most one item, and none where
+    nothing was found; `{"rows": […]}` for packed rows. `schema` is the request's, or that of one item.
+
+    Raises ValueError for a schema that describes no object."""
+    try:
+        item, packed = item_schema(schema)
+    except ValueError:
+        item, packed = json.loads(schema), False
+    if not isinstance(item, dict) or not isinstance(item.get("properties"), dict):
+        raise ValueError("the schema describes no object with properties")
+    if packed:
+        rows = [{"row": row, "items": _items(body, item)} for row, body in unpack(text)]
+        return json.dumps({"rows": rows}, ensure_ascii=False)
+    return json.dumps({"items": _items(text, item)}, ensure_ascii=False)
+
+
+def _items(text: str, item: Schema) -> list[dict[str, Json]]:
+    source = _Text(text)
+    record: dict[str, Json] = {}
+    evidence: dict[str, Json] = {}
+    for one in _fields(item, item):
+        record[one.name], words = _value(one, source, item)
+        if words:
+            evidence[one.name] = words
+    return [{**record, EVIDENCE: evidence}] if evidence else []
+
+
+def _fields(owner: Schema, root: Schema) -> Iterator[_Field]:
+    for name, raw in owner["properties"].items():
+        if name != EVIDENCE and isinstance(raw, dict):
+            yield _field(name, raw, root)
+
+
+def _field(name: str, raw: Schema, root: Schema) -> _Field:
+    schema = raw
+    for _ in range(8):  # a reference may lead to another; a circle ends
+        reference = schema.get("$ref")
+        options = [one for one in schema.get("anyOf") or schema.get("oneOf") or () if _no_null(one)]
+        if isinstance(reference, str) and reference.startswith("#/"):
+            found: Json = root
+            for part in reference[2:].split("/"):
+                found = found.get(part, {}) if isinstance(found, dict) else {}
+            schema = {**schema, "$ref": None, **(found if isinstance(found, dict) else {})}
+        elif options:
+            schema = {**{k: v for k, v in schema.items() if k not in ("anyOf", "oneOf")}, **options[0]}
+    definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
+    validator = jsonschema_rs.validator_for({**raw, **definitions}, validate_formats=True)
+    title = str(schema.get("title") or "")
+    return _Field(name, schema, title, str(schema.get("description") or ""), validator.is_valid)
+
+
+def _no_null(schema: Json) -> bool:
+    return isinstance(schema, dict) and schema.get("type") != "null"
+
+
+def _value(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
+    """The field's value and its evidence: words, or a list of them for a list; (None, None) where none is."""
+    if one.kind == "object":
+        return _object(one, source, root)
+    if one.kind == "array":
+        return _list(one, source, root)
+    for found, value in _candidates(one, source):
+        if one.admits(value):
+            return value, source.text[found.start : found.end]
+    return None, None
+
+
+def _object(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
+    inner: dict[str, Json] = {}
+    quotes: list[str] = []
+    for part in _fields({"properties": one.schema.get("properties", {})}, root):
+        if part.kind not in ("object", "array"):
+            value, words = _value(part, source, root)
+            if words:
+                inner[part.name] = value
+                quotes.append(words)
+    return (inner, quotes[0]) if quotes and one.admits(inner) else (None, None)
+
+
+def _list(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
+    entry = one.schema.get("items")
+    about = {"title": one.title, "description": one.about}
+    member = _field(one.name, {**about, **(entry if isinstance(entry, dict) else {"type": "string"})}, root)
+    picked: dict[Json, str] = {}
+    for found, value in _members(member, source) if member.kind not in ("object", "array") else ():
+        if member.admits(value) and len(picked) < MAX_ARRAY:
+            picked.setdefault(value, source.text[found.start : found.end])
+    return (list(picked), list(picked.values())) if picked and one.admits(list(picked)) else (None, None)
+
+
+def _members(one: _Field, source: _Text) -> Iterator[tuple[Found, Json]]:
+    """The values of a list: those of a line that names it, or all of its kind in the text."""
+    find = _finder(one)
+    for line in _named_lines(one, source):
+        for part in regex.finditer(r"[^,;、\s](?:[^,;、]*[^,;、\s])?", str(line.value)):
+            piece = Found(line.start + part.start(), line.start + part.end(), part[0])
+            yield from _read(one, piece)
+        if find is None:
+            return
+    for found in find(source) if find else ():
+        yield found, _typed(one, found)
+
+
+def _candidates(one: _Field, source: _Text) -> Iterator[tuple[Found, Json]]:
+    """What the field's value may be, the best first."""
+    for line in _named_lines(one, source):
+        yield from _read(one, line)
+    find = _finder(one)
+    if find is None:
+        return
+    weighed = [(_weight(one, source.text, found), found) for found in find(source)]
+    for weight, found in sorted(weighed, key=lambda pair: (-pair[0], pair[1].start)):
+        if weight > 0:
+            yield found, _typed(one, found)
+
+
+def _named_lines(one: _Field, source: _Text) -> Iterator[Found]:
+    for label in dict.fromkeys((_label(one.title), _label(one.name))):
+        yield from source.lines.get(label, ())
+
+
+def _read(one: _Field, words: Found) -> Iterator[tuple[Found, Json]]:
+    """The value that `words`, said to be the field's, hold."""
+    text = str(words.value)
+    if "enum" in one.schema or one.kind == "boolean":
+        lower = text.strip(" .").casefold()
+        if one.kind == "boolean" and lower in _YES | _NO:
+            yield words, lower in _YES
+        for option in one.schema.get("enum", ()):
+            if str(option).casefold() == lower:
+                yield words, option
+    find = _finder(one)
+    if find is not None and not _LAW_FIELD.search(_words(one)) and not _PARTY_FIELD.search(_words(one)):
+        for found in find(_Text(text)):
+            place = Found(words.start + found.start, words.start + found.end, found.value)
+            yield place, _typed(one, found)
+    if one.kind == "string":
+        yield words, " ".join(text.split())
+
+
+def _typed(one: _Field, found: Found) -> Json:
+    value: Json = found.value
+    if one.kind in ("integer", "number") and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if "enum" in one.schema:
+        folded = {str(option).casefold(): option for option in one.schema["enum"]}
+        return folded.get(str(value).casefold(), value)
+    return value
+
+
+def _finder(one: _Field) -> Callable[[_Text], list[Found]] | None:
+    """How values of the field's kind are found in a text; None where only a line that names it can tell."""
+    if "enum" in one.schema:
+        options = sorted((option for option in one.schema["enum"] if isinstance(option, str) and option), key=len)
+        any_of = regex.compile(rf"(?<!\w)(?:{'|'.join(map(regex.escape, reversed(options)))})(?!\w)", regex.IGNORECASE)
+        return (lambda source: values.spans(any_of, source.text)) if options else None
+    pattern = one.schema.get("pattern")
+    if isinstance(pattern, str) and one.kind == "string":
+        return lambda source: source.all(pattern, lambda text: values.matches(pattern, text))
+    kind = _kind(one)
+    return (lambda source: source.all(kind, _FINDERS[kind])) if kind else None
+
+
+def _kind(one: _Field) -> str | None:
+    """The key in _FINDERS that the field's type, format and name call for."""
+    if one.kind != "string":
+        return "number" if one.kind in ("integer", "number") else None
+    words = _words(one)
+    if _dated(one):
+        return "date-time" if one.schema.get("format") == "date-time" else "date"
+    for name in (str(one.schema.get("format")), *words.split(), words):
+        known = next((name for name in (_ALIASES.get(name, name), name.rstrip("s")) if name in values.FORMATS), None)
+        if known:
+            return known
+    for pattern, kind in ((_LAW_FIELD, "law"), (_PARTY_FIELD, "party"), (_TITLE_FIELD, "title"), (_CODE_FIELD, "code")):
+        if pattern.search(words):
+            return kind
+    return None
+
+
+def _title(text: str) -> list[Found]:
+    """The first line, if it is short and no sentence."""
+    line = regex.search(r"\S[^\n]{0,199}", text)
+    if line is None or text[line.end() : line.end() + 1].strip():
+        return []
+    words = line[0].rstrip(" \t\r*#_")
+    bare = words.lstrip(" #*=_-")
+    start = line.start() + len(words) - len(bare)
+    ended = bare.endswith((".", ",", ";", ":"))
+    return [] if ended or not bare else [Found(start, start + len(bare), " ".join(bare.split()))]
+
+
+_FINDERS: dict[str, Callable[[str], list[Found]]] = {
+    "number": values.numbers,
+    "date": values.dates,
+    "date-time": values.datetimes,
+    "law": values.laws,
+    "party": values.parties,
+    "code": values.codes,
+    "title": _title,
+    **{name: partial(values.spans, pattern) for name, pattern in values.FORMATS.items()},
+}
+_ALIASES = {"url": "uri", "link": "uri", "homepage": "uri", "website": "uri", "e mail": "email", "telephone": "phone"}
+
+
+def _weight(one: _Field, text: str, found: Found) -> float:
+    """How far the words around `found` speak of the field; 0 where they do not."""
+    words = _words(one)
+    before = text[max(0, found.start - BEFORE) : found.start].casefold()
+    after = text[found.end : found.end + AFTER].casefold().split("\n\n")[0]
+    if _dated(one) and (_BEGINS if _END_FIELD.search(words) else _ENDS).search(before):
+        return 0.0
+    weight = _near(words, before, after, 2.0, BEFORE)
+    weight += sum(_near(cue, before, after, 1.0, BEFORE) for cue in _cues(words))
+    weight += sum(_near(cue, before, after, 0.7, CLOSE) for cue in _synonyms(words))
+    weight += sum(_near(cue, before, after, 0.3, BEFORE) for cue in _cues(one.about))
+    if weight >= 0.25:
+        return weight + 0.5 * max(0.0, 1 - found.start / OPENING)
+    return 0.1 if _tells_itself(one, found) else 0.0
+
+
+def _near(cue: str, before: str, after: str, worth: float, reach: int) -> float:
+    left, right = before.rfind(cue), after.find(cue)
+    return worth * max(
+        0.0,
+        1 - 0.9 * (len(before) - left - len(cue)) / reach if left >= 0 else 0.0,
+        0.6 - 0.5 * right / AFTER if right >= 0 else 0.0,
+    )
+
+
+def _tells_itself(one: _Field, found: Found) -> bool:
+    """Whether the value needs no word of the field by it: its form alone says what it is."""
+    words = _words(one)
+    if _dated(one) or one.kind in ("integer", "number"):
+        return not _cues(words) or (found.money and bool(_MONEY_FIELD.search(words)))
+    if "enum" in one.schema:
+        return found.end - found.start >= 3  # "a" or "no" is in every text
+    return "pattern" in one.schema or "format" in one.schema or not _CODE_FIELD.search(words)
+
+
+def _dated(one: _Field) -> bool:
+    return one.schema.get("format") in ("date", "date-time") or bool(regex.search(r"\bdate\b|\bdatum\b", _words(one)))
+
+
+def _words(one: _Field) -> str:
+    return _label(one.title) or _label(one.name)
+
+
+def _label(text: str) -> str:
+    spaced = regex.sub(r"(?<=\p{Ll})(?=\p{Lu})", " ", text)
+    return _LABEL.sub(" ", spaced).strip().casefold()
+
+
+def _cues(words: str) -> list[str]:
+    return [word[:7] for word in regex.findall(r"\p{L}{2,}", words.casefold()) if word not in _EMPTY_WORDS]
+
+
+def _synonyms(words: str) -> list[str]:
+    return [cue for pattern, cues in _SYNONYMS if regex.search(rf"(?:\b|_)(?:{pattern})", words) for cue in cues]
