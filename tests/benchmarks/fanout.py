@@ -62,9 +62,7 @@ CASES = {
     "R": R,
     "B": Case(config={**LATENCY, "rpm": 1500, "tpm": 8e6, "burst": 60}, bodies=(4_000,) * 2250, in_flight=256),
     "T": Case(config={**LATENCY, "rpm": 1500, "tpm": 1e6, "burst": 6}, bodies=_lognormal_bodies(200), in_flight=64),
-    "F": replace(
-        R, config={**R.config, "p500": 0.02, "p503": 0.01, "preset": 0.02, "hang_at": 375, "hang_ms": 60_000}
-    ),
+    "F": replace(R, config={**R.config, "p500": 0.02, "p503": 0.01, "preset": 0.02, "hang_at": 375, "hang_ms": 60_000}),
     "Q": Case(config={"lat": 800, "sigma": 0}, bodies=(4_000,) * 150, in_flight=5),
 }
 
@@ -79,8 +77,8 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
     from pipeline.ledger import Ledger
     from pipeline.limits import Limiter
     from pipeline.pricing import Budget, Pricing
-    from pipeline.providers import open_provider
-    from pipeline.tokens import tokenizer
+    from pipeline.providers.http import ApiKey, HttpProvider
+    from pipeline.providers.openai import dialect
     from pipeline.types import Completion, Message, Reply, Request
 
     class Mute:
@@ -102,7 +100,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
         concurrency=None if mode == "alone" else case.in_flight,
     )
     model = ModelSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")
-    inner = open_provider(model, tokenizer=tokenizer("o200k_base"))
+    inner = HttpProvider(dialect(model), model, ApiKey(""))
     provider = Mute(inner) if mode in ("none", "alone") else inner
     clock = asyncio.get_running_loop().time
     limiter = Limiter(
@@ -275,8 +273,9 @@ def _commands(options: argparse.Namespace, url: str, name: str) -> list[tuple[st
         peers = Path(__file__).with_name("peers.py")
         sizes, in_flight = json.dumps(CASES[name].bodies), str(CASES[name].in_flight)
         listed = subprocess.run([options.peers_python, peers], stdout=subprocess.PIPE, text=True, check=True)
-        for peer in listed.stdout.split():
-            commands.append((peer, [options.peers_python, str(peers), peer, url, in_flight, sizes]))
+        commands += [
+            (peer, [options.peers_python, str(peers), peer, url, in_flight, sizes]) for peer in listed.stdout.split()
+        ]
     return commands
 
 

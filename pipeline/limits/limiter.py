@@ -1,0 +1,310 @@
+"""Three gates for every call, kept or found: requests a minute, tokens a minute, calls in flight.
+
+Time is an argument (`now`, monotonic seconds); nothing here waits. Two token buckets, a window of calls in flight, an
+account-wide pause and a time-out that learns, in one object. The window grows by one an answer (slow start, Jacobson
+1988) while it is what brakes, after a refusal by one a round; it shrinks once an episode (AIMD).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from itertools import takewhile
+
+from pipeline.limits.bucket import Bucket
+from pipeline.limits.latency import Latency
+from pipeline.types import Answer, Cause, RateInfo, Rejection, Reply
+
+__all__ = ["Lease", "Limiter"]
+
+FIRST_CALLS = 5
+"""In flight before the first answer: the smallest queue a service is known to grant (ModelsLab)."""
+UNANSWERED_CALLS = 16
+TRICKLE_S = 0.05
+"""One call more in this time, up to UNANSWERED_CALLS, until the first answer: so no bucket stands full for long."""
+RECENT_S = 3.0
+"""How far back leases are remembered."""
+LAG_S = (0.04, 0.25)
+"""Least and most that a call is first taken to be on its way, there and its headers back."""
+SHRINK = 0.7
+REFUSED_DEPTH_S = 30.0
+"""A depth that was refused is not tried again for this long."""
+EPISODES_CLOSE_S = 10.0
+CLOSE_EPISODES = 3
+OVERLOADED_SHARE = 0.25
+"""Moving average of failures from which they are no accident."""
+OUTAGE_FAILURES = 10
+"""In a row, with no answer between them."""
+OUTAGE_WAIT_S = (1.0, 60.0)
+"""First and longest pause between probes."""
+
+_UNSENT = frozenset({Cause.STOPPED, Cause.BUDGET, Cause.TOO_LARGE})
+_GENERATED = frozenset({Cause.EMPTY, Cause.LOOP, Cause.CUT, Cause.BAD_BODY, Cause.CONTENT_FILTER})
+_DOWN = frozenset({Cause.CONNECTION, Cause.SERVER_ERROR, Cause.OVERLOADED, Cause.TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Leave to send one call of `tokens` (the caller's estimate, held back in the bucket). `depth`: calls in flight
+    with this one; `before`: calls and tokens accepted before it, as far as known; `probe`: the one call that tries
+    whether an outage is over."""
+
+    id: int
+    tokens: int
+    started: float
+    depth: int
+    before: tuple[float, float]
+    probe: bool = False
+
+
+class Limiter:
+    """Hands out leases so that no limit is overrun. Ask for the head of the line only: the wait that comes back
+    is exact as long as no other call is leased in between, and so nothing starves."""
+
+    def __init__(
+        self,
+        *,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        concurrency: int | None = None,
+        max_concurrency: int = 1024,
+        timeout_s: float = 120.0,
+        now: float,
+    ) -> None:
+        self._requests = Bucket(requests_per_minute, now)
+        self._tokens = Bucket(tokens_per_minute, now)
+        self._latency = Latency(timeout_s)
+        self._known_concurrency = concurrency is not None
+        self._most = concurrency if concurrency is not None else max_concurrency
+        self._window = float(min(self._most, FIRST_CALLS))
+        self._slow_start = True
+        self._window_braked = False
+        self._answered_depth = 0  # most calls in flight that a call was ever answered among
+        self._refused_depth: tuple[int, float] | None = None  # the same of a refused one, and when
+        self._open: dict[int, Lease] = {}
+        self._recent: deque[Lease] = deque()
+        self._leases = 0
+        self._answers = 0
+        self._answered_at = now
+        self._mean_tokens = 0.0
+        self._size_spread = 0.0  # mean absolute deviation over the mean
+        self._lag_factor = 1.0
+        self._pause_until = -math.inf
+        self._episode_at = -math.inf
+        self._close_episodes = 0
+        self._overload_share = 0.0
+        self._failures = 0  # in a row
+        self._outage_s = 0.0  # length of the present pause between probes; 0: none
+        self._outage_at = -math.inf
+        self._widen(now)
+
+    # what may be sent
+
+    def lease(self, tokens: int, now: float) -> Lease | float:
+        """A Lease if a call of `tokens` (in + out, estimated) may be sent now, else the seconds to wait before asking
+        again; math.inf: not before a lease is settled."""
+        if now < self._pause_until:
+            return max(self._pause_until - now, 1e-3)
+        if self._outage_s and self._open:
+            return math.inf
+        if len(self._open) >= int(self._window):
+            self._window_braked = True
+            wait_s = self._trickle_s(now)
+        else:
+            wait_s = max(self._requests.wait_s(1, now), self._tokens.wait_s(tokens, now))
+        return max(wait_s, 1e-3) if wait_s > 0 else self._lease(tokens, now)
+
+    def _lease(self, tokens: int, now: float) -> Lease:
+        lease = Lease(
+            id=self._leases,
+            tokens=tokens,
+            started=now,
+            depth=len(self._open) + 1,
+            before=(self._requests.spent, self._tokens.spent),
+            probe=self._outage_s > 0,
+        )
+        self._requests.take(1, now)
+        self._tokens.take(tokens, now)
+        self._leases += 1
+        weight = 1 / min(self._leases, 50)
+        self._mean_tokens += (tokens - self._mean_tokens) * weight
+        spread = abs(tokens - self._mean_tokens) / max(1.0, self._mean_tokens)
+        self._size_spread += (spread - self._size_spread) * weight
+        self._open[lease.id] = lease
+        self._recent.append(lease)
+        while self._recent[0].started < now - RECENT_S:
+            self._recent.popleft()
+        return lease
+
+    def _trickle_s(self, now: float) -> float:
+        """With the window full: seconds until it is one wider, while nothing has come back; else math.inf."""
+        if self._silent and len(self._open) < min(UNANSWERED_CALLS, self._most):
+            wait_s = self._recent[-1].started + TRICKLE_S - now
+            if wait_s > 1e-9:
+                return wait_s
+            self._window = len(self._open) + 1.0
+            return 1e-3
+        return math.inf
+
+    @property
+    def _silent(self) -> bool:
+        """Whether calls were sent and none has come back."""
+        return 0 < self._leases == len(self._open)
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a call of `tokens` can ever be admitted: not if it is larger than the token bucket, once headers
+        have told its size, or than a whole minute's limit."""
+        return tokens <= self._tokens.largest
+
+    def slots(self, now: float) -> int:
+        """How many calls it makes sense to have open, in flight and waiting together: what may be in flight, as far
+        as the rates let it be reached in the next two seconds, and some ready to take a freed slot. At least 1."""
+        if self._outage_s or now < self._pause_until - 2:
+            return len(self._open) + 1
+        window = int(self._window)
+        if not self._answers:
+            window = max(window, min(self._most, UNANSWERED_CALLS))
+        soon = math.inf
+        for bucket, cost in ((self._requests, 1.0), (self._tokens, max(1.0, self._mean_tokens))):
+            if bucket.rate < math.inf:
+                bucket.refill(now)
+                soon = min(soon, (max(0.0, bucket.level) + 2 * bucket.rate) / cost)
+        return int(min(window, len(self._open) + soon)) + 1 + window // 8
+
+    def paused_until(self, now: float) -> float | None:
+        """Until when (on the clock of `now`) nothing is sent: a Retry-After, an outage. None if not paused."""
+        return self._pause_until if now < self._pause_until else None
+
+    def timeout_s(self, now: float, *, tokens: int = 0, attempt: int = 1) -> float:
+        """Seconds to give a call of `tokens` sent now, as `Latency.timeout_s` has learned them."""
+        return self._latency.timeout_s(tokens, attempt)
+
+    # what came of it
+
+    def settle(self, lease: Lease, now: float, reply: Reply | None, used_tokens: int | None = None) -> None:
+        """Give the lease's slot back and learn from `reply` (None: cancelled here). `used_tokens`: in + out as the
+        service counted them, None where it did not say. A lease that was settled before is left alone."""
+        if self._open.pop(lease.id, None) is None:
+            return
+        if used_tokens is not None:
+            self._tokens.correct(used_tokens - lease.tokens, lease.started)
+        if isinstance(reply, Answer):
+            self._answered(lease, now, reply.rate)
+        elif reply is not None and reply.cause not in _UNSENT:
+            self._rejected(lease, now, reply)
+
+    def _answered(self, lease: Lease, now: float, rate: RateInfo | None) -> None:
+        self._latency.answered(now - lease.started, lease.tokens)
+        self._read(rate, now)
+        self._answers += 1
+        self._answered_depth = max(self._answered_depth, lease.depth)
+        self._overload_share *= 0.9
+        self._alive()
+        elapsed_s, self._answered_at = now - self._answered_at, now
+        self._requests.grow(now, elapsed_s)
+        self._tokens.grow(now, elapsed_s)
+        # More calls in flight only queue at a service that takes twice as long as it did.
+        if not self._known_concurrency and self._latency.slowed(3.0) and self._answers % 16 == 0:
+            self._slow_start = False
+            self._window = max(1.0, 0.8 * self._window)
+        elif self._window_braked and (self._known_concurrency or not self._latency.slowed(2.0)):
+            self._window += 1.0 if self._slow_start else 1 / self._window
+            self._window_braked = len(self._open) >= int(self._window) - 1
+        self._widen(now)
+
+    def _rejected(self, lease: Lease, now: float, rejection: Rejection) -> None:
+        if rejection.retry_after_s is not None:  # for the account, not just for this call
+            self._pause_until = max(self._pause_until, now + rejection.retry_after_s)
+        if rejection.cause is Cause.RATE_LIMITED:  # a refused call is not charged
+            self._requests.correct(-1, lease.started)
+            self._tokens.correct(-lease.tokens, lease.started)
+            self._read(rejection.rate, now)
+            self._alive()
+            if lease.started > self._episode_at:  # of calls sent before, refusals say nothing new
+                self._refused(lease, now, rejection.rate)
+        elif rejection.cause in _DOWN:
+            self._read(rejection.rate, now)
+            self._failed(lease, now, rejection.cause)
+        elif rejection.cause in _GENERATED:
+            self._answered(lease, now, rejection.rate)
+        else:
+            self._read(rejection.rate, now)
+            self._alive()
+
+    def _read(self, rate: RateInfo | None, now: float) -> None:
+        """Learn from rate headers. A call leased shortly ago may not have arrived when they were written. The way
+        there and back is taken for half of the fastest answer; where it was more, a refusal has doubled it."""
+        if rate is None:
+            return
+        lag_s = self._lag_factor * min(LAG_S[1], max(LAG_S[0], self._latency.fastest_s / 2))
+        unseen = list(takewhile(lambda other: other.started > now - lag_s, reversed(self._recent)))
+        tokens = sum(other.tokens for other in unseen)
+        self._requests.sync(rate.limit_requests, rate.remaining_requests, rate.reset_requests_s, len(unseen), now)
+        self._tokens.sync(rate.limit_tokens, rate.remaining_tokens, rate.reset_tokens_s, tokens, now)
+
+    def _widen(self, now: float) -> None:
+        """Where a rate is known, the window need not be found by slow start: room for twice what the rate keeps in
+        flight. Never as deep as was refused within the last half minute, never beyond the known limit."""
+        if self._slow_start:
+            pace = min(self._requests.rate, self._tokens.rate / max(1.0, self._mean_tokens))
+            if self._known_concurrency and self._requests.synced:
+                self._window = float(self._most)
+            elif pace < math.inf:
+                self._window = max(self._window, 2 * pace * self._latency.usual_s)
+        if self._refused_depth is not None and now - self._refused_depth[1] < REFUSED_DEPTH_S:
+            self._window = min(self._window, max(1, self._refused_depth[0] - 1))
+        self._window = min(self._window, self._most)
+
+    def _refused(self, lease: Lease, now: float, rate: RateInfo | None) -> None:
+        """The first 429 of an episode."""
+        previous, self._episode_at = self._episode_at, now
+        if rate is not None and (
+            (self._requests.synced and rate.remaining_requests == 0)
+            or (self._tokens.synced and rate.remaining_tokens is not None and rate.remaining_tokens < lease.tokens)
+        ):
+            self._lag_factor = min(8.0, 2 * self._lag_factor)  # explained: the mirror ran ahead, trust it less
+            return
+        resume_at = max(now, self._pause_until)
+        for kind, bucket, cost in ((0, self._requests, 1), (1, self._tokens, lease.tokens)):
+            bucket.emptied(lease.started, lease.before[kind], cost, self._densest(lease, kind), resume_at)
+        if self._size_spread > 0.3:  # calls that differ in size: it is rather the tokens that ran out
+            self._requests.relax(1.5)
+        self._close_episodes = self._close_episodes + 1 if now - previous < EPISODES_CLOSE_S else 0
+        # A depth that was answered before is not the cause, unless refusals go on although the rates were cut.
+        if lease.depth > self._answered_depth or self._close_episodes >= CLOSE_EPISODES:
+            self._answered_depth = lease.depth - 1
+            self._refused_depth = (lease.depth, now)
+            self._shrink()
+
+    def _densest(self, lease: Lease, kind: int) -> float:
+        """Calls (kind 0) or tokens (1) a second that were accepted up to `lease`, over the stretch of the last seconds
+        where it was most, if the bucket held one second of its rate at the start of it: the rate is hardly less."""
+        return max(
+            (lease.before[kind] - other.before[kind]) / (lease.started - other.started + 1)
+            for other in (lease, *self._recent)
+            if other.started <= lease.started
+        )
+
+    def _failed(self, lease: Lease, now: float, cause: Cause) -> None:
+        if cause is Cause.TIMEOUT:
+            self._latency.timed_out(now - lease.started, lease.tokens)
+        if cause is not Cause.CONNECTION:
+            self._overload_share += 0.1 * (1 - self._overload_share)
+        if self._overload_share > OVERLOADED_SHARE and lease.started > self._episode_at:
+            self._episode_at, self._overload_share = now, 0.0
+            self._shrink()
+        self._failures += 1
+        if self._failures >= OUTAGE_FAILURES and lease.started > self._outage_at:
+            self._outage_s = min(OUTAGE_WAIT_S[1], max(OUTAGE_WAIT_S[0], 2 * self._outage_s))
+            self._outage_at = now
+            self._pause_until = max(self._pause_until, now + self._outage_s)
+
+    def _alive(self) -> None:
+        """The service said something of its own: an outage, if there was one, is over."""
+        self._failures = 0
+        self._outage_s = 0.0
+
+    def _shrink(self) -> None:
+        self._slow_start = False
+        self._window = max(1.0, SHRINK * min(self._window, len(self._open) + 1))
