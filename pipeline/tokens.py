@@ -143,7 +143,7 @@ class _TiktokenTokenizer:
         self._encoding = _load_tiktoken(name)
 
     def count(self, text: str) -> int:
-        return sum(len(self.ids(part)) for part in _segments(_scalar(text)))
+        return sum(len(self.ids(_scalar(part))) for part in _segments(text))
 
     def token_ends(self, text: str) -> NDArray[np.uint32]:
         return _ends(text, self.ids, self._starts)
@@ -192,10 +192,7 @@ class _FastTokenizer:
     def count(self, text: str) -> int:
         if len(text) <= SEGMENT and text.isascii():
             return int(self._encoding.count(text))
-        return sum(
-            int(self._encoding.count(part)) if _agreed(part) else len(self._reference.ids(part))
-            for part in _segments(_scalar(text))
-        )
+        return sum(self._count(_scalar(part)) for part in _segments(text))
 
     def token_ends(self, text: str) -> NDArray[np.uint32]:
         return _ends(text, self._ids, self._starts)
@@ -208,6 +205,9 @@ class _FastTokenizer:
     def _starts(self) -> NDArray[np.uint8]:
         return _begun(self._encoding.token_byte_values())
 
+    def _count(self, text: str) -> int:
+        return int(self._encoding.count(text)) if _agreed(text) else len(self._reference.ids(text))
+
     def _ids(self, text: str) -> Ids:
         if not _agreed(text):
             return self._reference.ids(text)
@@ -217,15 +217,16 @@ class _FastTokenizer:
 
 # --- text before the engines -------------------------------------------------------------------------------------
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def _scalar(text: str) -> str:
     """`text` as tiktoken reads it: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        text.encode()  # ten times as fast as a search for surrogates
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _segments(text: str) -> Iterator[str]:
@@ -310,12 +311,17 @@ def _begun(values: list[bytes]) -> NDArray[np.uint8]:
 
 
 def _ends(text: str, ids_of: Callable[[str], Ids], starts: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    scalar = _scalar(text)
-    ends = np.concatenate([starts.take(ids_of(part)) for part in _segments(scalar)]).cumsum(dtype=np.uint32)
-    if len(scalar) != len(text):  # each surrogate pair is two code points here and was one to the engine
-        pairs = [match.start() - nth for nth, match in enumerate(_PAIR.finditer(text))]
-        ends += np.searchsorted(pairs, ends, side="left").astype(np.uint32)
-    return ends
+    parts = []
+    offset = 0
+    for part in _segments(text):
+        scalar = _scalar(part)
+        ends = starts.take(ids_of(scalar)).cumsum(dtype=np.uint32)
+        if len(scalar) != len(part):  # each surrogate pair is two code points here and was one to the engine
+            pairs = [match.start() - nth for nth, match in enumerate(_PAIR.finditer(part))]
+            ends += np.searchsorted(pairs, ends, side="left").astype(np.uint32)
+        parts.append(ends + np.uint32(offset) if offset else ends)
+        offset += len(part)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 # --- engines -----------------------------------------------------------------------------------------------------
