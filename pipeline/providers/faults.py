@@ -57,7 +57,7 @@ _EXACT: dict[str, Verdict] = {
     "content_policy_violation": _FILTER,  # OpenAI
 }
 
-# The same fields where they say no more than a status; words may know better.
+# The same fields where they say no more than a status would: for errors inside HTTP 200.
 _GENERAL: dict[str, Verdict] = {
     "rate_limit_exceeded": _RATE,
     "rate_limit_error": _RATE,
@@ -226,8 +226,8 @@ def _verdict(fault: Fault, request: Request, http_status: int) -> Verdict:
         or (_FILTER if "flagged_input" in fault.metadata else None)
         or next((verdict for pattern, verdict in _WORDS if pattern.search(said)), None)
         or (_UNSUPPORTED if _refuses_form(fault, request, status, said) else None)
-        or next((_GENERAL[term] for term in terms if term in _GENERAL), None)
         or _STATUS.get(status or 0)
+        or next((_GENERAL[term] for term in terms if term in _GENERAL), None)
         or (_BAD_REQUEST if status is not None and status < 500 else _SERVER)
     )
 

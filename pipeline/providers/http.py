@@ -22,7 +22,7 @@ from pipeline.config import ModelSettings
 from pipeline.errors import RefusedError
 from pipeline.providers.answers import decode, parse
 from pipeline.providers.dialect import Dialect, HttpResponse, listing, mapping, token_count, word
-from pipeline.providers.faults import bad_body, clean
+from pipeline.providers.faults import bad_body, clean, find_fault
 from pipeline.providers.stream import StreamReader
 from pipeline.types import Billing, Cause, Decision, Rejection, Reply, Request
 
@@ -39,6 +39,9 @@ STREAM_TOTAL_FACTOR = 10
 """A stream has an idle time-out; one that trickles for ever ends after this many of them."""
 
 LISTING_TIMEOUT_S = 30.0
+
+_SLICE_BYTES = 2**20
+"""A larger body is written in slices, so that it does not hold the loop (aiohttp warns of it)."""
 
 
 class ApiKey:
@@ -132,14 +135,26 @@ class HttpProvider:
     ) -> httpx.Response:
         url = self._urls.get(path) or self._urls.setdefault(path, _below(self._base, path))
         connect_s = min(CONNECT_TIMEOUT_S, timeout_s * 0.8)
-        call = httpx.Request(
-            method,
-            url,
-            headers={**headers, **_HEADERS},
-            content=body,
-            extensions={"timeout": {"connect": connect_s, "pool": connect_s}},
-        )
-        return await self._transport.handle_async_request(call)
+        everything = {**headers, **_HEADERS, "content-length": str(len(body))}
+
+        async def attempt() -> httpx.Response:
+            return await self._transport.handle_async_request(
+                httpx.Request(
+                    method,
+                    url,
+                    headers=everything,
+                    content=body if len(body) <= _SLICE_BYTES else _slices(body),
+                    extensions={"timeout": {"connect": connect_s, "pool": connect_s}},
+                )
+            )
+
+        try:
+            return await attempt()
+        except httpx.HTTPError as error:
+            if not _unsent(error):
+                raise
+            # The server closed an idle connection as we took it (llama.cpp after each stream): a fresh one, once.
+            return await attempt()
 
     async def _read(self, response: httpx.Response) -> HttpResponse:
         body = b"".join([part async for part in _bounded(response)])
@@ -175,8 +190,9 @@ class HttpProvider:
         except (TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError, _TooLargeError) as error:
             raise RefusedError(self._key.redact(clean(f"{self.name}: {error or type(error).__name__}"))) from error
         found = parse(whole.body)
-        if whole.status != 200 or found is None:
-            words = whole.body[:2000].decode("utf-8", "replace")
+        fault = find_fault(found) if found else None
+        if whole.status != 200 or found is None or fault:
+            words = fault.message if fault else whole.body[:500].decode("utf-8", "replace")
             raise RefusedError(self._key.redact(clean(f"{self.name}: HTTP {whole.status}: {words}")))
         return found
 
@@ -220,6 +236,11 @@ def _below(base: httpx.URL, path: str) -> httpx.URL:
     return url.copy_merge_params(httpx.QueryParams(query)) if query else url
 
 
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _SLICE_BYTES):
+        yield body[start : start + _SLICE_BYTES]
+
+
 def _is_stream(response: httpx.Response) -> bool:
     kind = response.headers.get("content-type", "")
     return response.status_code == 200 and kind.lower().startswith("text/event-stream")
@@ -253,14 +274,21 @@ def _inflated(body: bytes) -> bytes:
     return body
 
 
+def _unsent(error: Exception) -> bool:
+    """Whether the body could not be written: a request cut short cannot be answered, nor charged.
+
+    aiohttp says so in words only (3.12 to 3.14)."""
+    return isinstance(error.__cause__, aiohttp.ClientOSError) and "Can not write request body" in str(error.__cause__)
+
+
 def _network_failure(error: Exception) -> Rejection:
     """What a fault of the network means. The transport blurs kinds; what it was raised from tells them apart."""
     origin = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
     words = f"{type(origin).__name__}: {origin}"
     if isinstance(origin, aiohttp.ClientConnectorCertificateError):
         return replace(_failed(Cause.CONNECTION, words, "free"), decision=Decision.STOP)
-    if isinstance(origin, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return _failed(Cause.CONNECTION, words, "free")  # nothing was sent
+    if _unsent(error) or isinstance(origin, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return _failed(Cause.CONNECTION, words, "free")
     if isinstance(origin, aiohttp.ServerTimeoutError):
         return _failed(Cause.TIMEOUT, words, "unknown")
     if isinstance(origin, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):

@@ -188,6 +188,13 @@ def test_a_lone_surrogate_is_sent_as_a_replacement_character(kind: str) -> None:
     assert seen.json()["messages"][-1]["content"] == "a�b😀"
 
 
+def test_a_body_of_several_megabytes_arrives_whole() -> None:
+    text = "0123456789" * 350_000
+    _, seen = run(attempt(sends(response(CHAT)), asked={"text": text}))
+    assert seen.json()["messages"][-1]["content"] == text
+    assert "transfer-encoding" not in seen.requests[0][1]
+
+
 def test_connections_are_used_again() -> None:
     async def work() -> int:
         async with serve(sends(response(CHAT))) as seen:
@@ -198,6 +205,18 @@ def test_connections_are_used_again() -> None:
             return seen.connections
 
     assert run(work()) == 1
+
+
+def test_a_server_that_closes_after_each_answer_fails_no_call() -> None:
+    async def work() -> list[Reply]:
+        async with serve(sends(response(CHAT), close=True)) as seen:
+            provider = connect(seen.port)
+            got = [await provider.send(ask(), timeout_s=5) for _ in range(30)]
+            await provider.aclose()
+            assert len(seen.requests) == 30
+            return got
+
+    assert all(isinstance(reply, Answer) for reply in run(work()))
 
 
 # -- the network ----------------------------------------------------------------------------------------------------
@@ -280,6 +299,26 @@ def test_a_fault_after_sending_may_be_charged_and_is_tried_again(fault: str) -> 
     script, cause = FAULTS[fault]
     got = rejected(script, timeout_s=2.0 if cause == Cause.BAD_BODY else 0.4)
     assert (got.cause, got.decision, got.billing) == (cause, Decision.RETRY, "unknown")
+
+
+def test_an_early_refusal_of_a_large_body_is_heard() -> None:
+    async def work() -> Reply:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(response({"error": {"message": "too large"}}, 413, connection="close"))
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        provider = connect(server.sockets[0].getsockname()[1])
+        got = await provider.send(ask("x" * 4_000_000), timeout_s=5)
+        await provider.aclose()
+        server.close()
+        return got
+
+    got = run(work())
+    assert isinstance(got, Rejection)
+    assert (got.cause, got.decision, got.billing) == (Cause.CONTEXT_OVERFLOW, Decision.SPLIT, "free")
 
 
 def test_a_gzip_answer_is_read() -> None:
