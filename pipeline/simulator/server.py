@@ -79,8 +79,12 @@ class Connection(asyncio.Protocol):
             self.task = self.server.loop.create_task(self._answer())
 
     async def _answer(self) -> None:
-        while self.waiting and not self.gone.is_set():
-            await self.server.answer(*self.waiting.popleft(), self)
+        try:
+            while self.waiting and not self.gone.is_set():
+                await self.server.answer(*self.waiting.popleft(), self)
+        except BaseException:
+            self.transport.abort()  # an answerer that fails must not leave its client waiting
+            raise
         self.task = None
 
     # --- what the server writes ----------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class Simulated:
         try:
             body = orjson.loads(http.body)
             ask = parse_ask(service, form, body)  # type: ignore[arg-type]  # one of two words
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             shape: Shape = "message" if service == "modelslab" else "openai"
             return Reply(400, error_body(shape, 400, f"Invalid request: {type(error).__name__} {error}"))
         if endpoint == "count_tokens":
@@ -177,7 +177,7 @@ class Simulated:
         needs = {"requests": 1, "tokens": plan.said.input_tokens + plan.said.output_tokens}
         waits = {name: bucket.wait_s(needs[name], now) for name, bucket in self.buckets.items()}
         name, wait_s = max(waits.items(), key=lambda item: item[1], default=("", 0.0))
-        if wait_s:
+        if wait_s > 1e-6:  # less is the rounding of clocks
             self.plans[digest] = plan  # the same answer, when it is asked again
             if math.isinf(wait_s):
                 message = f"Request too large: {needs[name]} {name} never fit the limit."
@@ -197,9 +197,9 @@ class Simulated:
             return {}
         return rate_headers(ask.form, [bucket.told(name) for name, bucket in self.buckets.items()])
 
-    def _limited(self, ask: Ask, message: str, wait_s: float, hint: Hint | None = None) -> Reply:
+    def _limited(self, ask: Ask, message: str, wait_s: float) -> Reply:
         self.stats.refused += 1
-        hint = hint or self.settings.hint or ("body" if ask.service == "modelslab" else "seconds")
+        hint: Hint = self.settings.hint or ("body" if ask.service == "modelslab" else "seconds")
         headers, fields = wait_hint(hint, wait_s)
         reply = self.error(ask, 429, message, "rate_limit_exceeded", **fields)
         return Reply(429, reply.body, headers | self._rate_headers(ask))
