@@ -101,8 +101,7 @@ def estimate(job_file: Path, **options: Any) -> None:
 def report(run_dir: Path, as_json: bool) -> None:
     """Print a run's summary."""
     with reported(as_json):
-        from pipeline.dataset import read_manifest
-        from pipeline.report import print_run
+        from pipeline.report import print_run, read_manifest
 
         manifest = read_manifest(run_dir)
         if as_json:
@@ -263,7 +262,8 @@ def print_json(value: Any) -> None:
 def stdout() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, markup=False)
+    # A pipe has no width: rows stay whole for whoever reads them.
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
 
 
 def stderr(*, quiet: bool = False) -> Console:

@@ -159,9 +159,13 @@ class Dispatch:
             sending.cancel()
 
     async def complete(self, request: Request, key: str, document_id: str) -> Answered:
-        """The outcome of a request the ledger does not hold. Never raises for what provider or budget do.
+        """The outcome of a request the ledger did not hold when it was looked up. Never raises for what provider or budget do.
 
         Raises MachineError if the ledger cannot be written: then nothing more may be sent."""
+        if key in self._answered_now:  # answered since the caller looked: an equal chunk of the same document
+            known = self.reuse([(key, request)])
+            if known:
+                return known[key]
         flying = self._in_flight.get(key)
         if flying is not None:
             outcome = await asyncio.shield(flying)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +28,7 @@ __all__ = [
     "print_models",
     "print_run",
     "print_runs",
+    "read_manifest",
 ]
 
 
@@ -47,6 +49,15 @@ def _table(title: str, *columns: str) -> Table:
     for name in columns:
         table.add_column(name.strip(">"), justify="right" if name.startswith(">") else "left")
     return table
+
+
+def read_manifest(run_dir: Path) -> dict[str, Any]:
+    """The manifest of a committed run. Raises JobError where there is none."""
+    try:
+        manifest: dict[str, Any] = orjson.loads((run_dir / "run.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise JobError(f"{run_dir}: no run: {error}", hint="`docreduce runs OUTPUT_DIR` lists them.") from error
+    return manifest
 
 
 def print_run(manifest: Mapping[str, Any], console: Console) -> None:
@@ -162,7 +173,7 @@ def print_models(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """A line a model; – where nobody states it."""
     table = _table("", "id", "maker", ">window", ">safe", ">output", ">$/M in", ">$/M out", "notes")
     for row in rows:
-        price = next((price for price in row["prices"] if price["mode"] == "per_token"), {})
+        price: Mapping[str, float] = next((price for price in row["prices"] if price["mode"] == "per_token"), {})
         numbers = [row[key] for key in ("context_window", "safe_window", "max_output_tokens")]
         table.add_row(
             plain(row["id"]),
@@ -187,7 +198,7 @@ def chunk_plan(
     document = next(islice(read(source, settings), 1))
     if not isinstance(document, Document):
         raise document.error
-    counter = open_tokenizer(tokenizer, engine)  # type: ignore[arg-type]
+    counter = open_tokenizer(tokenizer, engine)
     started = time.perf_counter()
     chunks = chunk(document.text, counter, max_tokens, overlap_tokens=overlap_tokens, marks=document.marks)
     if not chunks:

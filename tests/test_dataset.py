@@ -153,7 +153,7 @@ def test_what_was_paid_what_may_have_been_and_what_was_reused_stand_apart(tmp_pa
     assert row["cost_usd"] == Decimal("0.000000070003")
     assert row["unknown_cost_usd"] == Decimal("0.000000000500")
     assert row["reused_cost_usd"] == Decimal("0.000000000009")
-    assert (row["calls"], row["attempts"], row["input_tokens"]) == (4, 4, 500)
+    assert (row["calls"], row["attempts"], row["input_tokens"]) == (4, 4, 200)
     calls = table(run, "calls").to_pylist()
     assert sum(each["cost_usd"] for each in calls if each["billing"] == "charged") == row["cost_usd"]
     assert [each["cost_usd"] for each in calls if each["billing"] == "reused"] == [Decimal(0)]
@@ -212,6 +212,8 @@ def test_the_schema_of_kept_columns_holds_without_a_row(tmp_path: Path) -> None:
         (2**60 + 1, 0.5, pa.string(), "1152921504606846977", "0.5"),
         (0.5, 2**60 + 1, pa.string(), "0.5", "1152921504606846977"),
         (date(2020, 1, 2), datetime(2021, 1, 1, 5), pa.string(), "2020-01-02", "2021-01-01 05:00:00"),
+        (date(2000, 1, 1), -719_163, pa.string(), "2000-01-01", "-719163"),
+        (Decimal("1.25"), 3, pa.decimal128(3, 2), Decimal("1.25"), Decimal(3)),
         (2**70, 1, pa.string(), "1180591620717411303424", "1"),
         ({"a": 1}, "x", pa.string(), '{"a": 1}', "x"),
         (["a"], [1], pa.string(), '["a"]', "[1]"),
@@ -389,6 +391,12 @@ def test_the_manifest_names_every_file_with_its_rows_and_hash(tmp_path: Path) ->
         2,
         0,
     )
+
+
+def test_a_manifest_with_a_file_name_that_is_no_unicode_is_written(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, "job", "r1") as writer:
+        run = writer.commit({"status": "complete", "job": {"paths": [os.fsdecode(b"\xff.txt")]}})
+    assert json.loads((run / "run.json").read_text())["job"] == {"paths": ["\ufffd.txt"]}
 
 
 def test_latest_names_the_newest_complete_run(tmp_path: Path) -> None:

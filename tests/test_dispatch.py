@@ -146,6 +146,17 @@ def test_equal_requests_in_flight_are_paid_once(ledger: Ledger) -> None:
     assert sorted(each.attempts[0].billing for each in answers) == ["charged"] + ["reused"] * 9
 
 
+def test_a_request_answered_since_it_was_looked_up_is_not_paid_again(ledger: Ledger) -> None:
+    provider = Scripted(answer())
+
+    async def work(dispatch: Dispatch) -> list[Answered]:
+        return [await complete(dispatch, request()) for _ in range(2)]
+
+    answers = run(ledger, provider, work)
+    assert len(provider.sent) == 1
+    assert [each.attempts[0].billing for each in answers] == ["charged", "reused"]
+
+
 def test_a_retry_books_each_attempt_with_its_cause_and_price(ledger: Ledger) -> None:
     provider = Scripted(
         rejection(Cause.SERVER_ERROR, http_status=500),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.schema import CALLS, CHUNKS, DOCUMENTS, EVIDENCE, coerce, records_schema, text_of
-from pipeline.dataset.table import Table
+from pipeline.dataset.table import Table, valid
 from pipeline.storage import commit_folder, fsync_folder, machine_errors
 from pipeline.types import Attempt, Billing, Result
 
@@ -28,6 +29,7 @@ __all__ = ["DatasetWriter", "DocumentRow"]
 
 _UNSAFE = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
+_TOKENS = attrgetter("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ class DatasetWriter:
                     if table.path.stem in {"documents", "records"}:
                         rows[_write_csv(table.path)] = table.rows
             files = [_file(path, count) for path, count in rows.items()]
-            text = orjson.dumps({**manifest, "files": files}, option=orjson.OPT_INDENT_2)
+            text = orjson.dumps(valid({**manifest, "files": files}), option=orjson.OPT_INDENT_2)
             (self._staging / "run.json").write_bytes(text)
             commit_folder(self._staging, self.final)
             latest = self.final.with_name("latest")
@@ -152,7 +154,7 @@ class DatasetWriter:
 
 def _document(done: DocumentRow) -> tuple[Any, ...]:
     result, attempts = done.result, done.attempts
-    usages = [attempt.usage for attempt in attempts if attempt.usage]
+    usages = [attempt.usage for attempt in attempts if attempt.usage and attempt.billing == "charged"]
     return (
         done.document_id,
         done.uri,
@@ -184,29 +186,12 @@ def _chunks(done: DocumentRow) -> Iterator[tuple[Any, ...]]:
 
 def _calls(done: DocumentRow) -> Iterator[tuple[Any, ...]]:
     for call in done.attempts:
-        usage = call.usage
-        reused = call.billing == "reused"
-        yield (
-            call.key,
-            done.document_id,
-            call.stage,
-            call.chunk,
-            call.attempt,
-            round(call.started_at * 1_000_000),
-            call.latency_s,
-            call.http_status,
-            call.outcome,
-            call.finish_reason,
-            usage.input_tokens if usage else None,
-            usage.output_tokens if usage else None,
-            usage.cached_input_tokens if usage else None,
-            usage.reasoning_tokens if usage else None,
-            call.billing,
-            _usd(0 if reused else call.cost_pusd),
-            _usd(call.cost_pusd if reused else 0),
-            call.request_id,
-            call.error,
-        )
+        paid, reused = (0, call.cost_pusd) if call.billing == "reused" else (call.cost_pusd, 0)
+        tokens = _TOKENS(call.usage) if call.usage else (None,) * 4
+        began = round(call.started_at * 1_000_000)
+        head = (call.key, done.document_id, call.stage, call.chunk, call.attempt, began, call.latency_s)
+        middle = (call.http_status, call.outcome, call.finish_reason, *tokens, call.billing)
+        yield (*head, *middle, _usd(paid), _usd(reused), call.request_id, call.error)
 
 
 def _evidence(done: DocumentRow) -> Iterator[tuple[Any, ...]]:
