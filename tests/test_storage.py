@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,15 +16,19 @@ from pipeline.errors import MachineError
 from pipeline.storage import atomic_write, commit_folder, fsync_folder, machine_errors
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The order of fsync and rename as the system really did them."""
     seen: list[str] = []
     fsync, rename = os.fsync, os.rename
     replace = os.replace
 
     def name_of(handle: int) -> str:
-        return Path(os.readlink(f"/proc/self/fd/{handle}")).name
+        return Path(f"/proc/self/fd/{handle}").readlink().name
 
     def logged_fsync(handle: int) -> None:
         seen.append(f"fsync {name_of(handle)}")
@@ -42,7 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(os, "fsync", logged_fsync)
     monkeypatch.setattr(os, "rename", logged_rename)
     monkeypatch.setattr(os, "replace", logged_replace)
-    yield seen
+    return seen
 
 
 def test_a_written_file_holds_what_was_written_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -50,7 +53,7 @@ def test_a_written_file_holds_what_was_written_and_leaves_nothing_beside_it(tmp_
     atomic_write(path, lambda file: file.write(b"old"))
     atomic_write(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["run.json"]
+    assert names(tmp_path) == ["run.json"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -64,7 +67,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         atomic_write(path, half)
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["run.json"]
+    assert names(tmp_path) == ["run.json"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -122,9 +125,13 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_says_so_and_what_to_do() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    with pytest.raises(MachineError, match=r"/dev/full: No space left") as caught, machine_errors(Path("/dev/full")):
-        with Path("/dev/full").open("wb", buffering=0) as file:
-            file.write(b"x")
+    full = Path("/dev/full")
+    with (
+        pytest.raises(MachineError, match=r"/dev/full: No space left") as caught,
+        machine_errors(full),
+        full.open("wb", buffering=0) as file,
+    ):
+        file.write(b"x")
     assert "space" in caught.value.hint
 
 
@@ -147,5 +154,5 @@ except MachineError as error:
         [sys.executable, "-c", script, str(tmp_path / "a")], capture_output=True, text=True, check=True
     )
     assert os.strerror(errno.EFBIG) in done.stdout
-    assert os.listdir(tmp_path) == ["a"]
+    assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "old"

@@ -233,7 +233,7 @@ def _decode(raw: bytes) -> str:
 
 def _read(raw: bytes, settings: InputSettings) -> Text:
     markup = _decode(raw)
-    with sandbox(settings) as box, box.deadline(settings.reader_timeout_s):
+    with sandbox(settings) as box:
         box.send(b"H", markup.encode("utf-8", "replace"))
         _, payload = box.receive()
     page = json.loads(payload)

@@ -24,10 +24,11 @@ def headings(text: str) -> tuple[Mark, ...]:
     marks: list[Mark] = []
     fence = ""
     title, title_start = "", 0  # a paragraph of one line, which an underline would make a heading
-    blank_before = True
+    paragraph = False
     front_matter = text.startswith(("---\n", "---\r\n"))
     for match in _LINE.finditer(text):
         line = match[0].rstrip("\r\n")
+        goes_on, paragraph = paragraph, False
         if front_matter:
             front_matter = not (match.start() and line.rstrip() in ("---", "..."))
         elif fence:
@@ -45,9 +46,8 @@ def headings(text: str) -> tuple[Mark, ...]:
             marks.append(Mark("heading", title_start, title, 1 if under[1][0] == "=" else 2))
             title = ""
         else:
-            title = line.strip() if blank_before and not _NO_PARAGRAPH.match(line) else ""
-            title_start = match.start()
-        blank_before = not line.strip()
+            title = "" if goes_on or _NO_PARAGRAPH.match(line) else line.strip()
+            title_start, paragraph = match.start(), bool(line.strip())
     return tuple(marks)
 
 

@@ -20,7 +20,7 @@ _CLEAN = str.maketrans({"\ufffe": "-", "\x02": "-", "\0": None})
 
 
 def _read(raw: bytes, settings: InputSettings) -> Text:
-    with sandbox(settings) as box, box.deadline(settings.reader_timeout_s):
+    with sandbox(settings) as box:
         box.send(b"P", raw)
         _, payload = box.receive()
     pages = [page.replace("\r\n", "\n").replace("\r", "\n").translate(_CLEAN) for page in json.loads(payload)["pages"]]

@@ -1,4 +1,4 @@
-"""Child processes for the readers that can hang, crash or eat the memory: reused, limited, killed when late."""
+"""Child processes for the readers that can hang, crash or eat the memory: reused, limited, stopped when late."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ __all__ = ["Sandbox", "close_sandboxes", "sandbox"]
 
 _SCRIPT = Path(__file__).with_name("sandbox_worker.py")
 _BASE_MEMORY = 2**30
+_LATE = 1
+"""The exit code of a child that stopped itself because a file took too long."""
 _USES = 500
 """A child is replaced after so many files, so that a leak in a library stays small."""
 
@@ -32,71 +34,58 @@ _lock = threading.Lock()
 
 
 class Sandbox:
-    """One child process. `send` and `receive` raise DocumentError (timeout, crashed, or what the child refused)."""
+    """One child process. `send` and `receive` raise DocumentError: timeout, crashed, or what the child refused."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, timeout_s: float) -> None:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"] = "1"
         environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space, which is limited
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", str(_SCRIPT), str(memory_bytes)],
+            [sys.executable, "-P", str(_SCRIPT), str(memory_bytes), str(timeout_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        self.memory_bytes = memory_bytes
+        self.limits = memory_bytes, timeout_s
         self.uses = 0
         self.busy = False
-        self._late = False
-        self._armed = False
-        self._guard = threading.Lock()
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    @contextlib.contextmanager
-    def deadline(self, timeout_s: float) -> Iterator[None]:
-        """Kill the child if the block is not done in `timeout_s` seconds; what waits for it then ends."""
-        self._armed = True
-        timer = threading.Timer(timeout_s, self._expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except (BrokenPipeError, EOFError) as error:
-            code = self._process.wait()
-            if self._late:
-                raise DocumentError(f"reading took longer than {timeout_s:g} s", kind="timeout") from error
-            raise DocumentError(f"the reader crashed on it (exit {code})", kind="crashed") from error
-        finally:
-            timer.cancel()
-            with self._guard:
-                self._armed = False
-
     def send(self, kind: bytes, payload: bytes) -> None:
-        """One frame to the child. Inside `deadline` only."""
+        """One frame to the child."""
         self.busy = True
         stdin = cast(IO[bytes], self._process.stdin)
-        stdin.write(kind + len(payload).to_bytes(8, "big"))
-        stdin.write(payload)
-        stdin.flush()
+        try:
+            stdin.write(kind + len(payload).to_bytes(8, "big"))
+            stdin.write(payload)
+            stdin.flush()
+        except BrokenPipeError as error:
+            raise self._death() from error
 
     def receive(self) -> tuple[bytes, bytes]:
-        """The child's next frame. Inside `deadline` only."""
+        """The child's next frame."""
         stdout = cast(IO[bytes], self._process.stdout)
         head = stdout.read(9)
         size = int.from_bytes(head[1:], "big")
-        payload = stdout.read(min(size, self.memory_bytes))
+        payload = stdout.read(min(size, self.limits[0]))
         if len(head) < 9 or len(payload) < size:
-            raise EOFError("the child ended")
+            raise self._death()
         self.busy = head[:1] not in (b"E", b"Z")
         if head[:1] == b"E":
             refused: dict[str, Any] = json.loads(payload)
             raise DocumentError(refused["message"], kind=refused["kind"])
         return head[:1], payload
+
+    def _death(self) -> DocumentError:
+        code = self._process.wait()
+        if code == _LATE:
+            return DocumentError(f"reading took longer than {self.limits[1]:g} s", kind="timeout")
+        return DocumentError(f"the reader crashed on it (exit {code})", kind="crashed")
 
     def close(self) -> None:
         """End the child, also in the middle of its work."""
@@ -107,20 +96,14 @@ class Sandbox:
                 cast(IO[bytes], pipe).close()
         self._process.wait()
 
-    def _expire(self) -> None:
-        with self._guard:
-            if self._armed:
-                self._late = True
-                self._process.kill()
-
 
 @contextlib.contextmanager
 def sandbox(settings: InputSettings) -> Iterator[Sandbox]:
     """A child process to read one file with; kept for the next one if it has answered all it was asked.
 
-    Its memory limit is 1 GiB and eight times the largest document allowed. Safe from many threads."""
-    memory_bytes = _BASE_MEMORY + 8 * MEGABYTE * settings.max_document_mb
-    box = _take(memory_bytes)
+    Its memory limit is 1 GiB and eight times the largest document allowed; its time limit, reader_timeout_s, is for
+    a file, of a table for a batch. Safe from many threads."""
+    box = _take(_BASE_MEMORY + 8 * MEGABYTE * settings.max_document_mb, settings.reader_timeout_s)
     try:
         yield box
     finally:
@@ -141,13 +124,13 @@ def close_sandboxes() -> None:
         box.close()
 
 
-def _take(memory_bytes: int) -> Sandbox:
+def _take(*limits: *tuple[int, float]) -> Sandbox:
     while True:
         with _lock:
             box = _idle.pop() if _idle else None
         if box is None:
-            return Sandbox(memory_bytes)
-        if box.alive and box.memory_bytes == memory_bytes:
+            return Sandbox(*limits)
+        if box.alive and box.limits == limits:
             return box
         box.close()
 

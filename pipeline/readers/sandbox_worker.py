@@ -11,15 +11,18 @@ Or, at any time, E, JSON: kind and message of what is wrong with the file.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 __all__: list[str] = []
 
 _BATCH_BYTES = 2**24
 _BATCH_ROWS = 4096
+_CRASHED = 70  # 1 is what faulthandler leaves with when the time is over
 
 
 class _Refused(Exception):  # noqa: N818
@@ -31,26 +34,52 @@ class _Refused(Exception):  # noqa: N818
 
 
 def main() -> None:
-    """Answer frames until stdin closes. argv: the memory limit in bytes."""
+    """Answer frames until stdin closes. argv: the memory limit in bytes, the time limit of an answer in seconds."""
+    sys.excepthook = lambda *_: os._exit(_CRASHED)
     _limit_memory(int(sys.argv[1]))
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library that prints must not break the frames
-    requests = sys.stdin.buffer
-    while frame := _receive(requests):
+    pipe = _Pipe(float(sys.argv[2]))
+    while frame := pipe.receive():
         kind, payload = frame
         try:
             if kind == b"P":
-                _send(answers, b"Z", json.dumps({"pages": _pdf_pages(payload)}).encode())
+                pipe.send(b"Z", json.dumps({"pages": _pdf_pages(payload)}).encode())
             elif kind == b"H":
-                _send(answers, b"Z", json.dumps(_page(payload.decode())).encode())
+                pipe.send(b"Z", json.dumps(_page(payload.decode())).encode())
             else:
-                _send_table(requests, answers, json.loads(payload)["path"])
+                _send_table(pipe, json.loads(payload)["path"])
         except _Refused as error:
-            _send(answers, b"E", json.dumps({"kind": error.kind, "message": str(error)}).encode())
+            pipe.send(b"E", json.dumps({"kind": error.kind, "message": str(error)}).encode())
         except MemoryError:
-            _send(answers, b"E", b'{"kind": "too_large", "message": "reading it takes more memory than allowed"}')
-        except BrokenPipeError:
-            return
+            pipe.send(b"E", b'{"kind": "too_large", "message": "reading it takes more memory than allowed"}')
+
+
+class _Pipe:
+    """The frames to and from the parent. The clock runs from one frame received or sent to the next one sent:
+    then this process ends itself, by a thread that needs no GIL, whatever a library is at, parent or no parent."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._requests = sys.stdin.buffer
+        self._answers = os.fdopen(os.dup(1), "wb", buffering=0)
+        self._silence = Path(os.devnull).open("w")  # noqa: SIM115
+        os.dup2(self._silence.fileno(), 1)  # a library that prints must not break the frames
+
+    def receive(self) -> tuple[bytes, bytes] | None:
+        faulthandler.cancel_dump_traceback_later()
+        head = self._requests.read(9)
+        payload = self._requests.read(int.from_bytes(head[1:], "big"))
+        self._start_clock()
+        return (head[:1], payload) if len(head) == 9 else None
+
+    def send(self, kind: bytes, payload: bytes) -> None:
+        faulthandler.cancel_dump_traceback_later()  # the parent may take its time to read
+        view = memoryview(kind + len(payload).to_bytes(8, "big") + payload)
+        while view:  # an unbuffered pipe may take less than all
+            view = view[self._answers.write(view) :]
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=self._silence)
 
 
 def _limit_memory(limit_bytes: int) -> None:
@@ -61,19 +90,6 @@ def _limit_memory(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # macOS counts shared caches and refuses
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
-
-
-def _receive(stream: BinaryIO) -> tuple[bytes, bytes] | None:
-    head = stream.read(9)
-    if len(head) < 9:
-        return None
-    return head[:1], stream.read(int.from_bytes(head[1:], "big"))
-
-
-def _send(stream: BinaryIO, kind: bytes, payload: bytes) -> None:
-    view = memoryview(kind + len(payload).to_bytes(8, "big") + payload)
-    while view:  # an unbuffered pipe may take less than all
-        view = view[stream.write(view) :]
 
 
 def _pdf_pages(data: bytes) -> list[str]:
@@ -109,15 +125,15 @@ def _page(markup: str) -> dict[str, Any]:
     return {"text": page.text, "headings": [[mark.start, mark.label, mark.level] for mark in page.marks]}
 
 
-def _send_table(requests: BinaryIO, answers: BinaryIO, path: str) -> None:
+def _send_table(pipe: _Pipe, path: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.ParquetFile(path)
-        columns = [[field.name, str(field.type)] for field in table.schema_arrow]
-        _send(answers, b"J", json.dumps({"columns": columns}).encode())
-        frame = _receive(requests)
+        columns = table.schema_arrow.names
+        pipe.send(b"J", json.dumps({"columns": columns}).encode())
+        frame = pipe.receive()
         if frame is None:
             return
         wanted = json.loads(frame[1])
@@ -125,8 +141,8 @@ def _send_table(requests: BinaryIO, answers: BinaryIO, path: str) -> None:
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, batch.schema) as writer:
                 writer.write_batch(batch)
-            _send(answers, b"B", sink.getvalue().to_pybytes())
-        _send(answers, b"Z", b"")
+            pipe.send(b"B", sink.getvalue().to_pybytes())
+        pipe.send(b"Z", b"")
     except pa.ArrowMemoryError:
         raise MemoryError from None
     except BrokenPipeError:

@@ -243,24 +243,14 @@ def _parquet_file(path: Path, uri: str, settings: InputSettings) -> Iterator[Doc
     from pipeline.readers.sandbox import sandbox
 
     with sandbox(settings) as box:
-        with box.deadline(settings.reader_timeout_s):
-            box.send(b"T", json.dumps({"path": str(path.absolute())}).encode())
-            _, payload = box.receive()
-        names = [name for name, _ in json.loads(payload)["columns"]]
-        try:
-            table = _resolve(uri, PARQUET.media_type, names, settings)
-        except DocumentError:
-            box.close()  # it waits for columns that never come
-            raise
+        box.send(b"T", json.dumps({"path": str(path.absolute())}).encode())
+        _, payload = box.receive()
+        table = _resolve(uri, PARQUET.media_type, json.loads(payload)["columns"], settings)
         wanted = list(dict.fromkeys([table.text_column, *filter(None, [table.id_column]), *table.kept]))
-        request: tuple[bytes, bytes] | None = (b"C", json.dumps(wanted).encode())
+        box.send(b"C", json.dumps(wanted).encode())
         row = 0
         while True:
-            with box.deadline(settings.reader_timeout_s):
-                if request:
-                    box.send(*request)
-                    request = None
-                kind, payload = box.receive()
+            kind, payload = box.receive()
             if kind == b"Z":
                 return
             batch = pa.ipc.open_stream(payload).read_next_batch()

@@ -1,0 +1,115 @@
+"""Which files a job reads: each once, in a stable order, nothing left out in silence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import InputSettings
+from pipeline.errors import JobError
+from pipeline.readers import Discovered, UniqueIds, Unread, discover, read
+
+
+def found(*paths: str | Path) -> Discovered:
+    return discover(InputSettings(paths=[str(path) for path in paths]))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in (
+        "b.txt",
+        "a.md",
+        "deep/er/c.html",
+        ".hidden.txt",
+        ".git/x.txt",
+        "picture.png",
+        "d.CSV.GZ",
+        "[odd].txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("text")
+    return tmp_path
+
+
+def names(discovered: Discovered, root: Path) -> list[str]:
+    return [str(Path(source.uri).relative_to(root)) for source in discovered.sources]
+
+
+def test_a_folder_is_read_through_and_what_is_left_out_is_counted(tree: Path) -> None:
+    folder = found(tree)
+    assert names(folder, tree) == ["[odd].txt", "a.md", "b.txt", "d.CSV.GZ", "deep/er/c.html"]
+    assert folder.ignored == 3  # .hidden.txt, .git and the picture
+
+
+def test_a_file_comes_once_however_often_it_is_named(tree: Path) -> None:
+    (tree / "link.txt").symlink_to(tree / "b.txt")
+    both = found(tree / "b.txt", tree, tree / "deep" / ".." / "b.txt", tree / "*.txt")
+    assert len([source for source in both.sources if Path(source.uri).resolve() == tree / "b.txt"]) == 1
+
+
+def test_the_order_of_paths_does_not_matter(tree: Path) -> None:
+    (tree / "link.txt").symlink_to(tree / "b.txt")
+    paths = [tree / "link.txt", tree / "b.txt", tree / "deep"]
+    assert found(*paths) == found(*reversed(paths))
+
+
+def test_globs_find_files_also_deep_ones_and_brackets_in_a_name_are_a_name(tree: Path) -> None:
+    assert names(found(tree / "*.txt"), tree) == ["[odd].txt", "b.txt"]
+    assert names(found(tree / "**" / "*.html"), tree) == ["deep/er/c.html"]
+    assert names(found(tree / "**"), tree) == ["[odd].txt", "a.md", "b.txt", "d.CSV.GZ", "deep/er/c.html"]
+    assert names(found(tree / "[odd].txt"), tree) == ["[odd].txt"]
+
+
+@pytest.mark.parametrize("path", ["missing.txt", "*.nothing", "empty", "s3://bucket/key", "a.md/x"])
+def test_a_path_that_names_nothing_is_an_error_of_the_job_that_names_it(tree: Path, path: str) -> None:
+    (tree / "empty").mkdir()
+    name = path if "://" in path else str(tree / path)
+    with pytest.raises(JobError) as caught:
+        found(tree / "a.md", name)
+    assert name in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_a_dangling_link_and_a_pipe_are_not_waited_for(tree: Path) -> None:
+    (tree / "gone.txt").symlink_to(tree / "nowhere")
+    os.mkfifo(tree / "pipe.txt")
+    assert found(tree).ignored == 5
+    for name in ("gone.txt", "pipe.txt"):
+        with pytest.raises(JobError, match=name):
+            found(tree / name)
+
+
+def test_a_source_has_a_version_that_changes_with_the_content(tree: Path) -> None:
+    (before,) = found(tree / "b.txt").sources
+    assert before.size == 4
+    (tree / "b.txt").write_text("other")
+    assert found(tree / "b.txt").sources[0].version != before.version
+
+
+def test_a_name_that_is_no_utf8_or_holds_escapes_is_read_and_shown_safely(tmp_path: Path) -> None:
+    (tmp_path / "evil\x1b[31m\u202e\n.txt").write_text("a")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("b")
+    job = InputSettings(paths=[str(tmp_path)])
+    documents = [document for source in discover(job).sources for document in read(source, job)]
+    assert sorted(Path(document.uri).name for document in documents) == ["caf\\xe9.txt", "evil\\x1b[31m\\u202e\\n.txt"]
+    assert all(document.uri.isprintable() for document in documents)
+
+
+def test_a_file_that_cannot_be_opened_or_is_gone_is_a_failed_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    job = InputSettings(paths=[str(tmp_path)])
+    (source,) = discover(job).sources
+    (tmp_path / "a.txt").unlink()
+    (only,) = read(source, job)
+    assert isinstance(only, Unread)
+    assert only.error.kind == "unreadable"
+    assert "No such file" in only.error.message
+
+
+def test_equal_ids_are_told_apart_in_the_order_of_the_input() -> None:
+    unique = UniqueIds()
+    assert [unique(name) for name in ("a", "b", "a", "a~2", "a", "b", "a~2")] == [
+        "a", "b", "a~2", "a~2~2", "a~3", "b~2", "a~2~3",
+    ]  # fmt: skip
