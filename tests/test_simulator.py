@@ -17,11 +17,23 @@ import httpx
 import pytest
 
 from pipeline.errors import JobError, MachineError
-from pipeline.simulator import BILLED_FAULTS, FREE_FAULTS, UNSEEN_FAULTS, Ask, Server, Settings, echo, gold, serve
+from pipeline.simulator import (
+    BILLED_FAULTS,
+    FREE_FAULTS,
+    UNSEEN_FAULTS,
+    Ask,
+    Server,
+    Settings,
+    echo,
+    gold,
+    gold_from_files,
+    serve,
+)
 from pipeline.simulator.account import Bucket
 from pipeline.simulator.cli import simulate
 from pipeline.simulator.dialects import _duration
 from pipeline.simulator.settings import load_settings, parse_settings
+from pipeline.types import Message
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 LAB_CHAT, LAB_MESSAGES = "/api/v7/llm/chat/completions", "/api/v7/llm/v1/messages"
@@ -601,8 +613,6 @@ def test_gold_answers_hold_the_spans_that_stand_whole_in_the_chunk() -> None:
     ]
 
     def items(answerer: Callable[[Ask], str], chunk: str) -> list[dict[str, Any]]:
-        from pipeline.types import Message
-
         request = Ask(service="openai", form="chat", model="m", messages=(Message("user", chunk),), max_output_tokens=9)
         return json.loads(answerer(request))["items"]
 
@@ -630,6 +640,21 @@ def test_gold_answers_come_from_a_labels_file(tmp_path: Path) -> None:
     talk(settings(answer="gold", gold=str(labels)), work)
     with pytest.raises(JobError, match="no gold labels"):
         talk(settings(answer="gold", gold=str(tmp_path / "none.jsonl")), work)
+
+
+def test_gold_answers_over_the_real_contracts_hold_every_span() -> None:
+    labels = Path(__file__).parents[1] / ".." / "shared" / "data" / "contracts" / "gold_labels.parquet"
+    if not labels.is_file():
+        pytest.skip("the contracts are not beside the project")
+    import polars as pl
+
+    rows = pl.read_parquet(labels).filter("present")
+    answerer = gold_from_files(labels)
+    for (file,), spans in rows.group_by(["file"]):
+        text = (labels.parent / "txt" / str(file)).read_bytes().decode()
+        request = Ask(service="openai", form="chat", model="m", messages=(Message("user", text),), max_output_tokens=9)
+        items = json.loads(answerer(request))["items"]
+        assert sorted((i["category"], i["text"]) for i in items) == sorted(spans["category", "answer_text"].iter_rows())
 
 
 def test_books_are_reset_and_settings_changed_over_http() -> None:
@@ -718,10 +743,11 @@ def test_the_command_prints_its_url_first_and_takes_options_over_its_file(tmp_pa
 
 
 def test_the_command_names_a_wrong_option_and_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        simulate.main(["--burst-s", "no"])
-    assert caught.value.code == 2
-    assert "burst_s" in capsys.readouterr().err
+    for options, named in ((["--burst-s", "no"], "burst_s"), (["--fault", "500"], "'500' is no pair")):
+        with pytest.raises(SystemExit) as caught:
+            simulate.main(options)
+        assert caught.value.code == 2
+        assert named in capsys.readouterr().err
 
 
 def test_every_setting_is_an_option() -> None:
@@ -734,8 +760,6 @@ def test_every_setting_is_an_option() -> None:
 
 
 def test_echo_repeats_short_sources_and_has_words_for_empty_ones() -> None:
-    from pipeline.types import Message
-
     request = Ask(service="openai", form="chat", model="m", messages=(Message("user", "a b"),), max_output_tokens=9)
     assert echo(request, 5) == "a b a b a"
     empty = Ask(service="openai", form="chat", model="m", messages=(), max_output_tokens=9)

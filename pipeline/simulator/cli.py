@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.errors import DocreduceError
+from pipeline.errors import DocreduceError, JobError
 from pipeline.simulator.server import serve
 from pipeline.simulator.settings import BILLED_FAULTS, FREE_FAULTS, Settings, load_settings, parse_settings
 
@@ -31,7 +32,12 @@ def _options(command: Any) -> Any:
     return command
 
 
-@click.command(epilog=f"Faults: {', '.join(sorted(FREE_FAULTS))}; billed: {', '.join(sorted(BILLED_FAULTS))}.")
+EPILOG = f"""{inspect.getdoc(Settings)}
+
+Faults that cost nothing: {", ".join(sorted(FREE_FAULTS))}. Billed ones: {", ".join(sorted(BILLED_FAULTS))}."""
+
+
+@click.command(epilog=EPILOG)
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file of settings; options win.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of calls that show a fault.")
 @click.option("--fault-at", multiple=True, metavar="N=NAME", help="The n-th accepted call shows a fault.")
@@ -44,7 +50,7 @@ def simulate(config: Path | None, **given: Any) -> None:
     try:
         values = load_settings(config) if config else {}
         for name in PAIRS:
-            given[name] = dict(pair.split("=", 1) for pair in given[name] if "=" in pair)
+            given[name] = dict(_pair(pair) for pair in given[name])
         values |= {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value}
         settings = parse_settings(values, str(config or "simulate"))
         _run(settings)
@@ -53,6 +59,13 @@ def simulate(config: Path | None, **given: Any) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise JobError(f"{text!r} is no pair like 500=0.02 or 7=hang")
+    return key, value
 
 
 def _run(settings: Settings) -> None:
