@@ -43,8 +43,8 @@ class Settings:
     `burst_s`: seconds of a rate limit that its bucket holds, `start`: the share of it filled at first.
     `concurrency`: calls worked on at a time, the others wait; `queue_limit`: calls in the account at a time, waiting
     ones included, one more is refused. `ratio`: tokens billed for one of the tokenizer's; the tokenizer "bytes" counts
-    four UTF-8 bytes as one. `latency_s`, `output_words`: medians of lognormals with
-    `latency_sigma`, `output_sigma`. `answer`: echo, extractive, or gold with `gold`, a file of labels. `hint`: how a 429
+    four UTF-8 bytes as one. `latency_s`, `output_words`: lognormal medians with
+    `latency_sigma`, `output_sigma`. `answer`: echo, extractive, or gold with `gold`, its labels. `hint`: how a 429
     of a limit tells its wait. `refuse`: forms of structured output answered 400. `keys`: those accepted, empty for all.
     `fault_at`: the n-th accepted call (from 1) shows that fault. `outage_s`: from, until, in seconds from the start."""
 
