@@ -28,7 +28,10 @@ MAX_PARTS = 60
 MAX_POOL = 600  # candidates compared with each other
 RELEVANCE = 0.5  # MMR's lambda
 REPEATED = 0.6  # a cosine from which a sentence says what was said
+FULL_TERMS = 12  # shorter sentences are weighed as if they had so many: "Yes, absolutely." says little
 LEAD_BONUS = 0.15  # a paragraph's first sentence carries its topic
+OPENING_BONUS = 0.5  # a short text's first sentence says what it is about
+SHORT_TEXT = 1_000  # sentences up to this many words together are a short text
 DANGLING = 0.85  # "This", "However": refers to a sentence that may be missing
 CUT = 0.8
 STEM = 7  # characters of a word that count: inflection in English and German without a stemmer
@@ -121,11 +124,13 @@ def _scores(found: list[Sentence], vectors: _Vectors) -> Floats:
     weight = np.where(vectors.frequency >= 2, np.log1p(vectors.frequency), 0.0)
     length = np.bincount(vectors.rows, minlength=len(found))
     spoken = np.bincount(vectors.rows, weights=weight[vectors.columns], minlength=len(found))
-    score: Floats = spoken / np.sqrt(np.maximum(length, 4))
+    score: Floats = spoken / np.sqrt(np.maximum(length, FULL_TERMS))
     for row, sentence in enumerate(found):
         score[row] *= 1.0 + LEAD_BONUS * sentence.lead
         score[row] *= DANGLING if _DANGLING.match(sentence.text) or _unbalanced(sentence.text) else 1.0
         score[row] *= CUT if sentence.text.endswith(CUT_MARK) else 1.0
+    if sum(sentence.words for sentence in found) <= SHORT_TEXT:
+        score[0] *= 1.0 + OPENING_BONUS
     return score / max(float(score.max()), 1e-9)
 
 

@@ -8,6 +8,7 @@ Chinese and Japanese, which nupunkt does not split. Time and memory are linear i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,9 +24,13 @@ MAX_WORDS = 60
 MAX_PIECE = 10_000  # characters of one paragraph handed to the splitter at once: bounds a text without breaks
 CJK_WORD = 0.6  # words a Han or kana character counts for: about 1.7 characters make a Chinese word
 
+RUNNING = 5  # times a line must come again to be a running head
+
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _CJK_CHAR = regex.compile(f"[{_CJK}]")
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.\-]*")
+_FIGURE = regex.compile(r"(?<![\p{L}\d])[\d.,:/-]*\d")
+_DIGITS = regex.compile(r"\d+")
 _SPACE = regex.compile(r"\s+")
 _HEADING = regex.compile(r"#{1,6}\s")
 _RULE = regex.compile(r"[\s=\-~^*_+|:.#]+")
@@ -36,6 +41,8 @@ _TABLE = regex.compile(r"\|[^|]+\||\t[^\t]*\t|\S(?: {3,}|\t)\S+(?:.*?\S)??(?: {3
 _CONTENTS = regex.compile(r"(?:\.\s?){5,}|…{2,}")
 _ITEM = regex.compile(r"(?:[-*•‣–+]|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,5})[.)])\s+")
 _ENDS = regex.compile(r"[.!?。！？…][\"'”’»«“‘」』)\]*_\d]*$")
+_FOOTNOTE = regex.compile(r"(?<=[\p{L})][.!?][”’\"]?)\d{1,4}$")
+_NOTED_END = regex.compile(r"(?<=\p{L}[.!?][”’\"]?\d{1,4}) (?=\p{Lu})")
 _CJK_END = regex.compile(r"(?<=[。！？])(?![。！？」』”’）])|(?<=[。！？][」』”’）])(?![。！？」』”’）])")
 _LOWER_START = regex.compile(r"[\"'(„“‚‘»«\[]*\p{Ll}")
 # Where Punkt's English model ends a German sentence too early.
@@ -73,7 +80,7 @@ def sentences(text: str) -> list[Sentence]:
     total = 0.0
     for number, (section, paragraph) in enumerate(_paragraphs(text)):
         for position, raw in enumerate(_split(paragraph)):
-            sentence = raw.strip()
+            sentence = _FOOTNOTE.sub("", raw.strip())
             if marker := _ITEM.match(sentence):
                 sentence = sentence[marker.end() :]
             letters = sum(map(str.isalpha, sentence)) / max(1, len(sentence) - sentence.count(" "))
@@ -84,8 +91,12 @@ def sentences(text: str) -> list[Sentence]:
             item = Sentence(bare, min(words, word_weight(bare)), section, number, position == 0)
             found.append(item)
             total += item.words
-            dense = letters >= (0.55 if _CJK_CHAR.search(sentence) else 0.7)  # Chinese has no spaces, only marks
-            if words >= MIN_WORDS and dense and _ENDS.search(sentence) and not _LOWER_START.match(sentence):
+            whole = not _LOWER_START.match(sentence)
+            figures = len(_FIGURE.findall(sentence)) / words
+            dense = figures < 0.3 and letters >= (
+                0.55 if _CJK_CHAR.search(sentence) else 0.7
+            )  # Chinese has no spaces, only marks
+            if words >= MIN_WORDS and dense and _ENDS.search(sentence) and (whole or number + position == 0):
                 prose.append(item)
     return prose if sum(item.words for item in prose) >= 0.2 * total else found
 
@@ -93,11 +104,12 @@ def sentences(text: str) -> list[Sentence]:
 def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
     """(section, paragraph) pairs; the paragraph's lines are joined."""
     section, block = 0, list[str]()
-    for raw in (*text.splitlines(), ""):
-        line = raw.strip()
+    lines = [line.strip() for line in text.splitlines()]
+    running = _running(lines)
+    for line in (*lines, ""):
         heading = bool(_HEADING.match(line))
         if line and not heading and not _RULE.fullmatch(line):
-            if len(line) > 2 * MAX_PIECE or not (_PAGE_NUMBER.fullmatch(line) or _is_table(line)):
+            if len(line) > 2 * MAX_PIECE or not (line in running or _PAGE_NUMBER.fullmatch(line) or _is_table(line)):
                 block.append(line)
             continue
         if len(block) == 1 and len(block[0]) <= 100 and not _ENDS.search(block[0]):
@@ -107,6 +119,14 @@ def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
                 yield section, paragraph
         block = []
         section += heading
+
+
+def _running(lines: list[str]) -> set[str]:
+    """Running heads and feet: lines that come again and again, numbers aside; none if half of the text is so."""
+    shapes = {line: _DIGITS.sub("0", line) for line in lines if 0 < len(line) <= 150}
+    times = Counter(shapes[line] for line in lines if line in shapes)
+    running = {line for line, shape in shapes.items() if times[shape] >= RUNNING}
+    return running if sum(line in running for line in lines) < len(lines) / 2 else set()
 
 
 def _is_table(line: str) -> bool:
@@ -158,7 +178,7 @@ def _split(paragraph: str) -> list[str]:
             if not fresh and (_GERMAN_JOIN.search(parts[-1].rstrip()) or _LOWER_START.match(part)):
                 parts[-1] += part
             else:
-                parts.append(part)
+                parts += _NOTED_END.split(part)
             fresh = False
     return parts
 

@@ -89,6 +89,20 @@ def test_headings_tables_contents_and_page_numbers_are_left_out() -> None:
     assert not any("|" in text or "....." in text or text == "17" or text.startswith("#") for text in texts)
 
 
+def test_running_heads_and_footnote_numbers_are_left_out() -> None:
+    pages = [
+        f"Report of the Council\n\nThe council of the city spoke of the {name} for an hour.{n}7 It was in favour of\n"
+        f"the {name}, and the mayor was not.\n{n}\n"
+        for n, name in enumerate(("harbour", "bridge", "library", "tramway", "theatre", "market", "airport"))
+    ]
+    texts = [s.text for s in sentences("".join(pages))]
+    assert texts[:2] == [
+        "The council of the city spoke of the harbour for an hour.",
+        "It was in favour of the harbour, and the mayor was not.",
+    ]
+    assert len(texts) == 14
+
+
 def test_german_abbreviations_and_ordinals_do_not_end_a_sentence() -> None:
     assert [s.text for s in sentences(GERMAN)] == [
         "Der Verein wird nach § 26 Abs. 2 Satz 1 durch den Vorstand vertreten, z. B. durch Dr. Müller.",
