@@ -318,6 +318,22 @@ def test_a_view_of_no_ledger_is_empty_and_makes_none(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_view_of_a_broken_file_says_so_and_leaves_it(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"my notes\n" * 100)
+    with Ledger.view(path) as view:
+        assert view.stored(["k"]) == {}
+        assert "taken for empty" in view.notes[0]
+    assert path.read_bytes() == b"my notes\n" * 100
+
+
+def test_a_closed_ledger_refuses_instead_of_waiting_for_ever(path: Path) -> None:
+    ledger = Ledger.open(path)
+    ledger.close()
+    with pytest.raises(MachineError, match="closed"):
+        run(pay(ledger, 1))
+
+
 # --- broken files -------------------------------------------------------------------------------------------------
 
 
@@ -382,12 +398,15 @@ def test_an_answer_with_a_flipped_bit_is_asked_again(path: Path) -> None:
 def test_an_older_ledger_is_migrated_with_all_it_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Ledger.open(path) as ledger:
         key = run(pay(ledger, 1))
-    steps = (*ledger_file.MIGRATIONS, "ALTER TABLE run ADD COLUMN note TEXT NOT NULL DEFAULT 'new'")
+    tables = ("run", "attempt", "answer", "sample")
+    added = (f"ALTER TABLE {table} ADD COLUMN note TEXT NOT NULL DEFAULT 'new'" for table in tables)
+    steps = (*ledger_file.MIGRATIONS, ";".join(added))
     monkeypatch.setattr(ledger_file, "MIGRATIONS", steps)
     monkeypatch.setattr(book, "MIGRATIONS", steps)
     with Ledger.open(path) as ledger:
         ledger.begin_run("r2", "job", "sha", 1.0)
-        assert ledger.stored([key])[key].text == "an answer"
+        run(ledger.observe("m", "latin", "map", 1, 2, 3))
+        assert set(ledger.stored([key, run(pay(ledger, 2))])) == {key, ask(2).key}
         assert ledger.notes == []
     with sqlite3.connect(path) as plain:
         assert plain.execute("SELECT note FROM run").fetchall() == [("new",)]
@@ -544,4 +563,4 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
 
 TestLedgerAgainstModel = LedgerAgainstModel.TestCase
-TestLedgerAgainstModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLedgerAgainstModel.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.schema import free_name, text_of
 
-__all__ = ["Table"]
+__all__ = ["Table", "valid"]
 
 GROUP_ROWS = 5000
 GROUP_CHARS = 2**24
 """A row group is written when it holds so many rows, or so many characters of text."""
 
 _UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError)
-_CONFUSED = ({date, datetime}, {str, bytes})
-"""Types that Arrow takes for one another and cuts to the narrower."""
+_MIXES = ({int, float}, {int, Decimal})
+"""What may stand in one column; Arrow also takes an integer for a date, and cuts a datetime to one."""
 
 
 class Table:
@@ -97,7 +97,7 @@ class Table:
         fields: dict[str, pa.Field[Any]] = {}
         for name, kind in kinds.items():
             taken = {*self._fixed.names, *(field.name for field in fields.values())}
-            fields[name] = pa.field(free_name(_valid(str(name)), "input_", taken), kind)
+            fields[name] = pa.field(free_name(valid(str(name)), "input_", taken), kind)
         self._carried = fields
         if self._writer and fields != before:
             try:
@@ -139,8 +139,8 @@ def _fit(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
             array = _array(values, kind)
             if array.to_pylist() == values:  # Arrow cuts the time off a datetime for a date column
                 return array
-    types = {type(value) for value in values}
-    if not any(pair <= types for pair in _CONFUSED):
+    types = {type(value) for value in values if value is not None}
+    if len(types) < 2 or any(types <= mix for mix in _MIXES):
         with contextlib.suppress(*_UNFIT):
             array = _array(values, None)
             if _writable(array.type):
@@ -181,13 +181,13 @@ def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array[Any]:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:  # a lone surrogate somewhere
-        return pa.array([_valid(value) for value in values], kind)
+        return pa.array([valid(value) for value in values], kind)
 
 
-def _valid(value: Any) -> Any:
+def valid(value: Any) -> Any:
     """A value with U+FFFD for every lone surrogate in its strings."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, Mapping):
-        return {_valid(name): _valid(part) for name, part in value.items()}
-    return [_valid(part) for part in value] if isinstance(value, list | tuple) else value
+        return {valid(name): valid(part) for name, part in value.items()}
+    return [valid(part) for part in value] if isinstance(value, list | tuple) else value

@@ -19,21 +19,19 @@ MIGRATIONS = (
     """
     CREATE TABLE run (
         number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, job_name TEXT NOT NULL, job_sha256 TEXT NOT NULL,
-        started_at REAL NOT NULL, finished_at REAL, status TEXT NOT NULL);
+        started_at REAL NOT NULL, finished_at REAL, status TEXT NOT NULL, first_attempt INTEGER NOT NULL);
     CREATE INDEX run_job ON run (job_name);
     CREATE TABLE attempt (
         id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, document_id TEXT NOT NULL, bound_pusd INTEGER NOT NULL,
         key TEXT NOT NULL, stage TEXT NOT NULL, chunk INTEGER, attempt INTEGER NOT NULL, started_at REAL NOT NULL,
         latency_s REAL NOT NULL, outcome TEXT NOT NULL, billing TEXT NOT NULL, cost_pusd INTEGER NOT NULL,
-        input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER, reasoning_tokens INTEGER,
-        http_status INTEGER, finish_reason TEXT, request_id TEXT, error TEXT);
-    CREATE INDEX attempt_run ON attempt (run_id);
-    CREATE INDEX attempt_reserved ON attempt (id) WHERE billing = 'reserved';
+        http_status INTEGER, finish_reason TEXT, request_id TEXT, error TEXT,
+        input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER, reasoning_tokens INTEGER);
     CREATE TABLE answer (
-        key TEXT NOT NULL UNIQUE, text BLOB NOT NULL, crc INTEGER NOT NULL, finish_reason TEXT NOT NULL,
-        input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL,
-        reasoning_tokens INTEGER NOT NULL, cost_pusd INTEGER NOT NULL, cause TEXT, message TEXT NOT NULL,
-        rejected INTEGER NOT NULL);
+        key TEXT NOT NULL UNIQUE, finish_reason TEXT NOT NULL, cost_pusd INTEGER NOT NULL, cause TEXT,
+        message TEXT NOT NULL, rejected INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+        text BLOB NOT NULL, crc INTEGER NOT NULL);
     CREATE TABLE sample (
         id INTEGER PRIMARY KEY, model TEXT NOT NULL, text_kind TEXT NOT NULL, stage TEXT NOT NULL,
         ours INTEGER NOT NULL, theirs INTEGER NOT NULL, output INTEGER NOT NULL,

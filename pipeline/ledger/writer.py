@@ -52,6 +52,7 @@ class GroupWriter:
         self._path = path
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._failure: MachineError | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._thread.start()
 
@@ -60,26 +61,32 @@ class GroupWriter:
 
         Cancelled, it is written all the same."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Write(rows, statements, waiter))
+        self._put(_Write(rows, statements, waiter))
         await waiter
 
     def write_now(self, *rows: Row, statements: Sequence[Row] = ()) -> None:
         """The same, blocking. Raises MachineError."""
         waiter: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._queue.put(_Write(rows, statements, waiter))
+        self._put(_Write(rows, statements, waiter))
         waiter.result()
 
     def post(self, *rows: Row) -> None:
         """Queue `rows` without waiting; `close` raises if they could not be written."""
-        self._queue.put(_Write(rows, (), concurrent.futures.Future()))
+        self._put(_Write(rows, (), concurrent.futures.Future()))
 
     def close(self) -> None:
         """Write what is queued and end. Raises the MachineError that ended the writing, if one did."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
         self._connection.close()
         if self._failure:
             raise _again(self._failure)
+
+    def _put(self, write: _Write) -> None:
+        if self._closed:  # nobody would ever answer
+            raise MachineError(f"{self._path}: the ledger is closed")
+        self._queue.put(write)
 
     def _serve(self) -> None:
         closing = False
