@@ -49,6 +49,8 @@ async def list_models(settings: ModelSettings) -> list[str]:
 
 
 def _open_http(settings: ModelSettings) -> HttpProvider:
+    from httpx import InvalidURL
+
     from pipeline.providers.http import ApiKey, HttpProvider
 
     dialect = importlib.import_module(f"pipeline.providers.{settings.provider}").dialect(settings)
@@ -63,7 +65,13 @@ def _open_http(settings: ModelSettings) -> HttpProvider:
         )
     if not key.isascii() or not key.isprintable():
         raise JobError(f"the key in {variable} holds characters that no key has")
-    return HttpProvider(dialect, settings, ApiKey(key))
+    proxy = None if loopback else _proxy(base_url)
+    try:
+        return HttpProvider(dialect, settings, ApiKey(key), proxy=proxy)
+    except InvalidURL as error:
+        raise JobError(f"model.base_url {base_url!r}: {error}") from error
+    except ValueError as error:
+        raise JobError(f"the proxy that the environment names is none: {error}") from error
 
 
 def _checked(base_url: str, allow_insecure: bool) -> bool:
@@ -84,6 +92,14 @@ def _checked(base_url: str, allow_insecure: bool) -> bool:
             hint="Use https, or set model.allow_insecure_base_url = true.",
         )
     return loopback
+
+
+def _proxy(base_url: str) -> str | None:
+    """The proxy that the environment names for this address (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(base_url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _is_loopback(host: str) -> bool:

@@ -86,13 +86,13 @@ def read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole message to `draft`. Thinking blocks are no part of the answer."""
     draft.id = word(body.get("id"))
     draft.finish = word(body.get("stop_reason"))
-    draft.usage.update(mapping(body.get("usage")))
+    draft.add_usage(body.get("usage"))
     draft.found = isinstance(body.get("content"), list)
     for index, block in enumerate(map(mapping, listing(body.get("content")))):
         if block.get("type") == "tool_use":
-            draft.calls[index] = [orjson.dumps(block.get("input")).decode()]
+            draft.add_call(index, block.get("input"))
         elif block.get("type") == "text":
-            draft.content.append(word(block.get("text")) or "")
+            draft.add(block.get("text"))
 
 
 def read_event(event: Mapping[str, Any], draft: Draft) -> None:
@@ -101,19 +101,16 @@ def read_event(event: Mapping[str, Any], draft: Draft) -> None:
     if kind == "message_start":
         message = mapping(event.get("message"))
         draft.id, draft.found = word(message.get("id")), True
-        _add_usage(message, draft)
+        draft.add_usage(message.get("usage"))
     elif kind == "content_block_delta":
         delta = mapping(event.get("delta"))
         draft.found = True
-        if delta.get("type") == "text_delta":
-            draft.content.append(word(delta.get("text")) or "")
-        elif delta.get("type") == "input_json_delta":
-            index = event.get("index")
-            parts = draft.calls.setdefault(index if isinstance(index, int) else 0, [])
-            parts.append(word(delta.get("partial_json")) or "")
+        index = event.get("index")
+        draft.add(delta.get("text"))
+        draft.add_call(index if isinstance(index, int) else 0, delta.get("partial_json"))
     elif kind == "message_delta":
         draft.finish = word(mapping(event.get("delta")).get("stop_reason")) or draft.finish
-        _add_usage(event, draft)
+        draft.add_usage(event.get("usage"))
     elif kind == "message_stop":
         draft.done = True
 
@@ -126,10 +123,6 @@ def usage(stated: Mapping[str, Any]) -> Usage | None:
     written = token_count(stated.get("cache_creation_input_tokens")) or 0
     cached = token_count(stated.get("cache_read_input_tokens")) or 0
     return Usage(input_tokens=fresh + written + cached, output_tokens=given, cached_input_tokens=cached)
-
-
-def _add_usage(holder: Mapping[str, Any], draft: Draft) -> None:
-    draft.usage.update({name: value for name, value in mapping(holder.get("usage")).items() if value is not None})
 
 
 ANTHROPIC = Dialect(

@@ -62,6 +62,25 @@ class Draft:
     id: str | None = None
     found: bool = False  # something in the shape of an answer was there
     done: bool = False  # the stream said so itself
+    chars: int = 0  # of content and arguments together
+
+    def add(self, text: object) -> None:
+        """Add content; what is no string is none."""
+        if isinstance(text, str):
+            self.content.append(text)
+            self.chars += len(text)
+
+    def add_call(self, index: int, arguments: object) -> None:
+        """Add to the arguments of a tool call: a piece of JSON text, or all of it parsed."""
+        if isinstance(arguments, (dict, list)):
+            arguments = orjson.dumps(arguments).decode()
+        if isinstance(arguments, str):
+            self.calls.setdefault(index, []).append(arguments)
+            self.chars += len(arguments)
+
+    def add_usage(self, stated: object) -> None:
+        """Add what is stated of the usage; a later word counts."""
+        self.usage.update({name: value for name, value in mapping(stated).items() if value is not None})
 
     @property
     def text(self) -> str:

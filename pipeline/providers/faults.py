@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from pipeline.providers.dialect import HttpResponse, listing, mapping, word
+from pipeline.providers.dialect import HttpResponse, listing, mapping
 from pipeline.providers.rates import rate_info, retry_after_s
 from pipeline.types import Billing, Cause, Decision, Rejection, Request
 
@@ -235,7 +235,7 @@ def _verdict(fault: Fault, request: Request, http_status: int) -> Verdict:
 def _refuses_form(fault: Fault, request: Request, status: int | None, said: str) -> bool:
     if request.structured_output in (None, "prompt"):
         return False
-    if status not in (400, 404, 422, 501):
+    if status not in (None, 400, 404, 422, 501):
         return bool(_JINJA.search(said))
     return bool(_FORM_WORDS.search(str(fault.param or "")) or _FORM_WORDS.search(said))
 
@@ -273,6 +273,4 @@ def _plain(response: HttpResponse) -> str:
 
 def _text(value: object) -> str:
     """Words in `value`; lists and objects (validation errors) as JSON."""
-    if value is None:
-        return ""
-    return word(value) or orjson.dumps(value).decode()
+    return value if isinstance(value, str) else "" if value is None else orjson.dumps(value).decode()

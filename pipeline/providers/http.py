@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-import urllib.request
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
@@ -40,6 +40,7 @@ STREAM_TOTAL_FACTOR = 10
 
 LISTING_TIMEOUT_S = 30.0
 
+_MIN_SECRET_CHARS = 16
 _SLICE_BYTES = 2**20
 """A larger body is written in slices, so that it does not hold the loop (aiohttp warns of it)."""
 
@@ -63,12 +64,12 @@ class ApiKey:
         return self._secret
 
     def redact(self, text: str) -> str:
-        """`text` with the key replaced by `[key]`."""
-        return text.replace(self._secret, "[key]") if self._secret else text
+        """`text` with the key replaced by `[key]`. A short key is a placeholder ("EMPTY"), and a word like others."""
+        return text.replace(self._secret, "[key]") if len(self._secret) >= _MIN_SECRET_CHARS else text
 
     def redact_bytes(self, body: bytes) -> bytes:
         """The same for bytes."""
-        return body.replace(self._secret.encode(), b"[key]") if self._secret else body
+        return body.replace(self._secret.encode(), b"[key]") if len(self._secret) >= _MIN_SECRET_CHARS else body
 
 
 class _TooLargeError(Exception):
@@ -76,16 +77,18 @@ class _TooLargeError(Exception):
 
 
 class HttpProvider:
-    """A service behind a base URL, as types.Provider. Made inside or outside a loop, used in one loop."""
+    """A service behind a base URL, as types.Provider. Made inside or outside a loop, used in one loop.
 
-    def __init__(self, dialect: Dialect, settings: ModelSettings, key: ApiKey) -> None:
+    Raises httpx.InvalidURL for a base URL, ValueError for a `proxy` that is none."""
+
+    def __init__(self, dialect: Dialect, settings: ModelSettings, key: ApiKey, *, proxy: str | None = None) -> None:
         self.name = dialect.name
         self._dialect = dialect
         self._settings = settings
         self._key = key
         self._base = httpx.URL(settings.base_url or dialect.base_url)
         self._urls: dict[str, httpx.URL] = {}
-        self._transport = _transport(self._base)
+        self._transport = _transport(proxy)
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
         """One attempt. With `stream`, `timeout_s` is the longest silence, otherwise the whole time."""
@@ -172,11 +175,12 @@ class HttpProvider:
         loop = asyncio.get_running_loop()
         end = loop.time() + STREAM_TOTAL_FACTOR * timeout_s
         reader = StreamReader(self._dialect, request, _head(response))
-        async for part in _bounded(response):
-            if reader.feed(part):
-                deadline.reschedule(min(loop.time() + timeout_s, end))
-            if reader.reply is not None:
-                return reader.reply
+        async with aclosing(_bounded(response)) as parts:
+            async for part in parts:
+                if reader.feed(part):
+                    deadline.reschedule(min(loop.time() + timeout_s, end))
+                if reader.reply is not None:
+                    return reader.reply
         return reader.finish()
 
     async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
@@ -197,24 +201,18 @@ class HttpProvider:
         return found
 
     def _redacted(self, reply: Reply) -> Reply:
-        texts = reply.message if isinstance(reply, Rejection) else reply.text
-        secret = self._key.reveal()
-        if not secret or (secret not in texts and secret not in (reply.request_id or "")):
-            return reply
+        """`reply` without the key, however it was spelled in the body."""
         identity = self._key.redact(reply.request_id) if reply.request_id else None
         if isinstance(reply, Rejection):
-            return replace(reply, message=self._key.redact(texts), request_id=identity)
-        return replace(reply, text=self._key.redact(texts), request_id=identity)
+            return replace(reply, message=self._key.redact(reply.message), request_id=identity)
+        return replace(reply, text=self._key.redact(reply.text), request_id=identity)
 
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "docreduce"}
 
 
-def _transport(base: httpx.URL) -> AiohttpTransport:
-    """A transport without a limit of its own: dispatch holds the slots. A proxy is taken from the environment."""
-    proxy = None
-    if base.host not in ("localhost", "127.0.0.1", "::1") and not urllib.request.proxy_bypass(base.host):
-        proxy = urllib.request.getproxies().get(base.scheme)
+def _transport(proxy: str | None) -> AiohttpTransport:
+    """A transport without a limit of its own: dispatch holds the slots."""
     context = httpx.create_ssl_context()  # honours SSL_CERT_FILE and SSL_CERT_DIR
 
     def session() -> aiohttp.ClientSession:
@@ -251,16 +249,18 @@ def _head(response: httpx.Response) -> HttpResponse:
     return HttpResponse(status=response.status_code, headers=headers, body=b"", received_at=time.time())
 
 
-async def _bounded(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _bounded(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     length = response.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAX_BODY_BYTES:
         raise _TooLargeError
     seen = 0
-    async for part in cast(httpx.AsyncByteStream, response.stream):
-        seen += len(part)
-        if seen > MAX_BODY_BYTES:
-            raise _TooLargeError
-        yield part
+    parts = cast(AsyncGenerator[bytes, None], aiter(cast(httpx.AsyncByteStream, response.stream)))
+    async with aclosing(parts):
+        async for part in parts:
+            seen += len(part)
+            if seen > MAX_BODY_BYTES:
+                raise _TooLargeError
+            yield part
 
 
 def _inflated(body: bytes) -> bytes:

@@ -85,7 +85,7 @@ def bearer(key: str) -> dict[str, str]:
 def read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole answer (`message`) or a stream's event (`delta`) to `draft`."""
     draft.id = word(body.get("id")) or draft.id
-    draft.usage.update({name: value for name, value in mapping(body.get("usage")).items() if value is not None})
+    draft.add_usage(body.get("usage"))
     for choice in map(mapping, listing(body.get("choices"))[:1]):
         draft.finish = word(choice.get("finish_reason")) or draft.finish
         message = choice.get("message", choice.get("delta"))
@@ -93,11 +93,14 @@ def read(body: Mapping[str, Any], draft: Draft) -> None:
             continue
         draft.found = True
         draft.refusal = word(message.get("refusal")) or draft.refusal
-        _read_content(message.get("content"), draft)
+        draft.add(message.get("content"))
+        for block in listing(message.get("content")):
+            draft.add(block if isinstance(block, str) else mapping(block).get("text"))
         for position, call in enumerate(map(mapping, listing(message.get("tool_calls")))):
             index = call.get("index")
-            _read_call(mapping(call.get("function")), index if isinstance(index, int) else position, draft)
-        _read_call(mapping(message.get("function_call")), 0, draft)
+            arguments = mapping(call.get("function")).get("arguments")
+            draft.add_call(index if isinstance(index, int) else position, arguments)
+        draft.add_call(0, mapping(message.get("function_call")).get("arguments"))  # the form before tools
 
 
 def usage(stated: Mapping[str, Any]) -> Usage | None:
@@ -113,23 +116,6 @@ def usage(stated: Mapping[str, Any]) -> Usage | None:
         cached_input_tokens=min(cached, taken),
         reasoning_tokens=min(reasoning, given),
     )
-
-
-def _read_content(content: object, draft: Draft) -> None:
-    if isinstance(content, str):
-        draft.content.append(content)
-    for block in listing(content):
-        text = block if isinstance(block, str) else mapping(block).get("text")
-        if isinstance(text, str):
-            draft.content.append(text)
-
-
-def _read_call(function: Mapping[str, Any], index: int, draft: Draft) -> None:
-    arguments = function.get("arguments")
-    if isinstance(arguments, (dict, list)):  # some servers send them parsed
-        arguments = orjson.dumps(arguments).decode()
-    if isinstance(arguments, str):
-        draft.calls.setdefault(index, []).append(arguments)
 
 
 OPENAI = Dialect(

@@ -16,6 +16,16 @@ from pipeline.types import RateInfo
 __all__ = ["rate_info", "reset_s", "retry_after_s"]
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_HEADERS = {
+    f"{field}-{unit}": (
+        f"x-ratelimit-{field}-{unit}",
+        f"anthropic-ratelimit-{unit}-{field}",
+        # Anthropic states input apart where the account has no limit over both; others state one limit only.
+        *((f"anthropic-ratelimit-input-tokens-{field}",) if unit == "tokens" else (f"x-ratelimit-{field}",)),
+    )
+    for field in ("limit", "remaining", "reset")
+    for unit in ("requests", "tokens")
+}
 _EPOCH_S = 1e9  # a bare number past this is a time, not a wait
 _EPOCH_MS = 1e12
 
@@ -25,23 +35,16 @@ def rate_info(headers: Mapping[str, str], now: float) -> RateInfo | None:
     if not any("ratelimit" in name for name in headers):
         return None
 
-    def find(field: str, unit: str) -> str | None:
-        names = [f"x-ratelimit-{field}-{unit}", f"anthropic-ratelimit-{unit}-{field}"]
-        # Anthropic states input and output apart where the account has no limit over both.
-        names += (
-            [f"anthropic-ratelimit-input-tokens-{field}"]
-            if unit == "tokens"
-            else [f"x-ratelimit-{field}", f"ratelimit-{field}"]
-        )
-        return next((headers[name] for name in names if name in headers), None)
+    def find(name: str) -> str | None:
+        return next((headers[header] for header in _HEADERS[name] if header in headers), None)
 
     info = RateInfo(
-        limit_requests=_count(find("limit", "requests")),
-        remaining_requests=_count(find("remaining", "requests")),
-        reset_requests_s=reset_s(find("reset", "requests"), now),
-        limit_tokens=_count(find("limit", "tokens")),
-        remaining_tokens=_count(find("remaining", "tokens")),
-        reset_tokens_s=reset_s(find("reset", "tokens"), now),
+        limit_requests=_count(find("limit-requests")),
+        remaining_requests=_count(find("remaining-requests")),
+        reset_requests_s=reset_s(find("reset-requests"), now),
+        limit_tokens=_count(find("limit-tokens")),
+        remaining_tokens=_count(find("remaining-tokens")),
+        reset_tokens_s=reset_s(find("reset-tokens"), now),
     )
     return None if info == RateInfo() else info
 

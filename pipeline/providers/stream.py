@@ -26,20 +26,19 @@ class StreamReader:
         self._draft = Draft()
         self._rest = b""
         self._data: list[bytes] = []
-        self._chars = 0
         self._next_look = _LOOP_STEP_CHARS
 
     def feed(self, part: bytes) -> bool:
         """Take the next bytes; True if the answer grew (comments, pings and empty deltas are no progress)."""
         *lines, self._rest = (self._rest + part).split(b"\n")
-        before = self._chars
+        before = self._draft.chars
         for line in lines:
             if self.reply is None:
                 self._line(line.removesuffix(b"\r"))
-        if self.reply is None and self._chars >= self._next_look:
-            self._next_look = self._chars + _LOOP_STEP_CHARS
+        if self.reply is None and self._draft.chars >= self._next_look:
+            self._next_look = self._draft.chars + _LOOP_STEP_CHARS
             self._look_for_a_loop()
-        return self._chars > before
+        return self._draft.chars > before
 
     def finish(self) -> Reply:
         """The reply once the stream is at its end."""
@@ -70,11 +69,7 @@ class StreamReader:
         if fault := find_fault(event):
             self.reply = reject(fault, self._request, self._head)
             return
-        pieces = len(self._draft.content), sum(map(len, self._draft.calls.values()))
         self._dialect.read_event(event, self._draft)
-        self._chars += sum(map(len, self._draft.content[pieces[0] :]))
-        if sum(map(len, self._draft.calls.values())) > pieces[1]:
-            self._chars += len(next(reversed(self._draft.calls.values()))[-1])
         if self._draft.done:
             self._end()
 

@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[dict, dict]] = {
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MODELSLAB_API_KEY"):
         monkeypatch.setenv(name, KEY)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -430,6 +430,28 @@ def test_the_key_shows_in_no_repr_and_cannot_be_pickled() -> None:
     assert KEY not in f"{key!r} {key} {provider!r} {call!r}"
     with pytest.raises(TypeError):
         key.__reduce__()
+
+
+def test_a_placeholder_for_a_key_does_not_change_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "Hello")
+    got, seen = run(attempt(sends(response(CHAT))))
+    assert isinstance(got, Answer)
+    assert got.text == "Hello"
+    assert seen.requests[0][1]["authorization"] == "Bearer Hello"
+
+
+def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> tuple[Reply, str]:
+        async with serve(sends(response(CHAT))) as seen:
+            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{seen.port}")
+            provider = connect(1, base_url="http://service.invalid/v1", allow_insecure_base_url=True)
+            got = await provider.send(ask(), timeout_s=5)
+            await provider.aclose()
+            return got, seen.requests[0][0]
+
+    got, line = run(work())
+    assert isinstance(got, Answer)
+    assert line == "POST http://service.invalid/v1/chat/completions HTTP/1.1"
 
 
 # -- streams --------------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def test_loopback_needs_neither_https_nor_a_key(url: str) -> None:
         "example.com/v1",
         "https://user:secret@example.com/v1",
         "https://",
+        "https://exa\x00mple.com/v1",
         "https://[::1/v1",
         "http://127.0.0.1:99999999/v1",
     ],
@@ -67,6 +68,15 @@ def test_an_address_a_key_must_not_travel_to_is_refused(url: str, monkeypatch: p
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(JobError, match="base_url"):
         opened(provider="openai", base_url=url)
+
+
+def test_a_proxy_that_is_none_is_a_word_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://10.0.0.1:70")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(JobError, match="proxy"):
+        opened(provider="openai")
 
 
 def test_plain_http_elsewhere_needs_the_explicit_word(monkeypatch: pytest.MonkeyPatch) -> None:

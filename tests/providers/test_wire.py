@@ -258,6 +258,13 @@ def test_a_refused_form_of_output_is_unsupported(form: str, status: int, error: 
     assert (got.cause, got.decision) == (Cause.UNSUPPORTED, Decision.FAIL)
 
 
+def test_a_form_refused_inside_a_200_is_unsupported_too() -> None:
+    body = {"status": "error", "message": "response_format is not supported by this model"}
+    got = reply("modelslab", 200, body, structured_output="json_object")
+    assert isinstance(got, Rejection)
+    assert (got.cause, got.decision) == (Cause.UNSUPPORTED, Decision.FAIL)
+
+
 def test_the_same_words_are_no_unsupported_form_where_none_was_asked_for() -> None:
     got = reply("openai", 400, {"error": {"message": "the tools in this prompt are odd"}})
     assert isinstance(got, Rejection)
