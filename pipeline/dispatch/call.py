@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,13 +16,14 @@ from typing import cast
 import tenacity
 
 from pipeline.config import LimitSettings
-from pipeline.ledger import Ledger, Stored
-from pipeline.limits import Lease, Limiter
-from pipeline.pricing import Budget, Pricing, Ratio, bound, cost
+from pipeline.dispatch.booking import Answered, attempt_row, bill, completion, reused, reused_row, stored
+from pipeline.dispatch.gate import Gate
+from pipeline.ledger import Ledger
+from pipeline.limits import Lease
+from pipeline.pricing import Budget, Pricing, Ratio, bound
 from pipeline.types import (
     Answer,
     Attempt,
-    Billing,
     Cause,
     Completion,
     Decision,
@@ -33,84 +33,14 @@ from pipeline.types import (
     Rejection,
     Reply,
     Request,
-    Usage,
 )
 
-__all__ = ["Answered", "Dispatch", "Gate"]
+__all__ = ["Dispatch"]
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 OUTAGE_ATTEMPTS = 100
 """Attempts a call may make in all where failures of the whole service (open circuit) do not count as its own."""
-
-_REMEMBERED = frozenset({Cause.CONTEXT_OVERFLOW, Cause.BAD_REQUEST, Cause.CONTENT_FILTER, Cause.UNSUPPORTED})
-"""Failures that the same words would meet again: kept in the ledger like answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What became of a request, and every attempt it took, in order."""
-
-    outcome: Outcome
-    attempts: tuple[Attempt, ...]
-
-
-class Gate:
-    """The limiter on the event loop's clock: callers wait their turn, first come first served."""
-
-    def __init__(self, limiter: Limiter, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limiter = limiter
-        self.clock = clock
-        self._waiting: deque[tuple[int, asyncio.Future[Lease]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def slots(self) -> int:
-        """How many calls it makes sense to have open now."""
-        return self.limiter.slots(self.clock())
-
-    def timeout_s(self, lease: Lease, attempt: int) -> float:
-        """Seconds to give the call of `lease`."""
-        return self.limiter.timeout_s(self.clock(), tokens=lease.tokens, attempt=attempt)
-
-    def paused_s(self) -> float | None:
-        """Seconds for which the account is at rest (a Retry-After, an outage); None where it is not."""
-        now = self.clock()
-        until = self.limiter.paused_until(now)
-        return None if until is None else until - now
-
-    async def acquire(self, tokens: int) -> Lease:
-        """A lease for one call of `tokens`, when the limiter grants it."""
-        future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        self._waiting.append((tokens, future))
-        self._serve()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.settle(future.result(), None, None)
-            raise
-
-    def settle(self, lease: Lease, reply: Reply | None, used_tokens: int | None) -> None:
-        """Give the lease back with what it brought; None where the call was not sent or was given up."""
-        self.limiter.settle(lease, self.clock(), reply, used_tokens)
-        self._serve()
-
-    def _serve(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        while self._waiting:
-            tokens, future = self._waiting[0]
-            if future.done():  # its caller was cancelled
-                self._waiting.popleft()
-                continue
-            granted = self.limiter.lease(tokens, self.clock())
-            if not isinstance(granted, Lease):
-                if granted < math.inf:
-                    self._timer = asyncio.get_running_loop().call_later(max(granted, 0.0005), self._serve)
-                return
-            self._waiting.popleft()
-            future.set_result(granted)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -142,8 +72,8 @@ class Dispatch:
 
         With `fresh`, only what this run has asked itself."""
         keys = [key for key, _ in calls if not self.fresh or key in self._answered_now]
-        stored = self.ledger.stored(keys, retry_failed=self.retry_failed) if keys else {}
-        return {key: _reused(stored[key], request) for key, request in calls if key in stored}
+        kept = self.ledger.stored(keys, retry_failed=self.retry_failed) if keys else {}
+        return {key: reused(kept[key], request) for key, request in calls if key in kept}
 
     def halt(self, cause: Cause, message: str) -> None:
         """Send nothing more; what is in flight goes on. The first cause stays."""
@@ -159,7 +89,7 @@ class Dispatch:
             sending.cancel()
 
     async def complete(self, request: Request, key: str, document_id: str) -> Answered:
-        """The outcome of a request the ledger did not hold when it was looked up. Never raises for what provider or budget do.
+        """The outcome of a request the ledger did not hold when looked up. Never raises for what provider or budget do.
 
         Raises MachineError if the ledger cannot be written: then nothing more may be sent."""
         if key in self._answered_now:  # answered since the caller looked: an equal chunk of the same document
@@ -169,7 +99,7 @@ class Dispatch:
         flying = self._in_flight.get(key)
         if flying is not None:
             outcome = await asyncio.shield(flying)
-            return Answered(outcome, (_reused_attempt(outcome, request),) if isinstance(outcome, Completion) else ())
+            return Answered(outcome, (reused_row(outcome, request),) if isinstance(outcome, Completion) else ())
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._in_flight[key] = future
         try:
@@ -248,15 +178,7 @@ class _Call:
         )
         reply: Answer | Rejection = await retrying(self._attempt)
         if isinstance(reply, Answer):
-            usage = self.attempts[-1].usage or Usage(input_tokens=0, output_tokens=0)
-            completion = Completion(
-                key=self.key,
-                text=reply.text,
-                finish_reason=reply.finish_reason,
-                usage=usage,
-                cost_pusd=self.attempts[-1].cost_pusd,
-            )
-            return Answered(completion, tuple(self.attempts))
+            return Answered(completion(self.key, reply, self.attempts[-1]), tuple(self.attempts))
         return self._answered(reply.cause, reply.message)
 
     def _answered(self, cause: Cause, message: str) -> Answered:
@@ -304,87 +226,21 @@ class _Call:
         latency_s = gate.clock() - started
         if isinstance(reply, Rejection) and reply.decision is Decision.STOP:
             dispatch.halt(reply.cause, reply.message)  # before the slot is free for another call
-        usage, billing, spent = self._bill(reply, worst)
-        gate.settle(lease, reply, usage.input_tokens + usage.output_tokens if usage else None)
-        dispatch.release(worst, spent if billing == "charged" else 0, spent if billing == "unknown" else 0)
+        billed = bill(self.request, reply, dispatch.pricing, worst)
+        used = billed.usage
+        gate.settle(lease, reply, used.input_tokens + used.output_tokens if used else None)
+        dispatch.release(worst, billed.charged_pusd, billed.unknown_pusd)
         if not (isinstance(reply, Rejection) and self._outage(reply)):
             self.counted += 1
-        attempt = self._booked(reply, number, started_at, latency_s, usage, billing, spent)
+        attempt = attempt_row(self.request, self.key, reply, billed, number, started_at, latency_s)
         self.attempts.append(attempt)
-        await dispatch.ledger.settle(attempt_id, attempt, self._stored(reply, usage, spent))
+        await dispatch.ledger.settle(attempt_id, attempt, stored(self.key, reply, billed))
         return reply
-
-    def _bill(self, reply: Reply, worst: int) -> tuple[Usage | None, Billing, int]:
-        """Usage, how it is booked, and the pico-dollars of it."""
-        pricing = self.dispatch.pricing
-        if isinstance(reply, Answer):
-            if reply.usage is None:  # an answer that does not say what it took may have cost its bound
-                return self._guessed(reply), "unknown", worst
-            return reply.usage, "charged", cost(pricing, reply.usage)
-        if reply.billing == "charged" and reply.usage is not None:
-            return reply.usage, "charged", cost(pricing, reply.usage)
-        if reply.billing == "free":
-            return reply.usage, "free", 0
-        return reply.usage, "unknown", worst
-
-    def _guessed(self, answer: Answer) -> Usage:
-        # About four characters a token: only for the count, the money is booked unknown at its bound.
-        return Usage(input_tokens=self.request.input_tokens, output_tokens=len(answer.text) // 4)
 
     def _outage(self, reply: Rejection) -> bool:
         """Whether this failure is the whole service's and not this call's."""
         whole = {Cause.CONNECTION, Cause.OVERLOADED, Cause.SERVER_ERROR, Cause.RATE_LIMITED}
         return reply.cause in whole and self.dispatch.gate.paused_s() is not None
-
-    def _booked(
-        self,
-        reply: Reply,
-        number: int,
-        started_at: float,
-        latency_s: float,
-        usage: Usage | None,
-        billing: Billing,
-        spent: int,
-    ) -> Attempt:
-        failed = reply if isinstance(reply, Rejection) else None
-        return Attempt(
-            key=self.key,
-            stage=self.request.stage,
-            chunk=self.request.chunk,
-            attempt=number,
-            started_at=started_at,
-            latency_s=latency_s,
-            outcome=failed.cause.value if failed else "ok",
-            billing=billing,
-            cost_pusd=spent,
-            usage=usage,
-            http_status=reply.http_status,
-            finish_reason=None if failed else cast(Answer, reply).finish_reason,
-            request_id=reply.request_id,
-            error=failed.message if failed else None,
-        )
-
-    def _stored(self, reply: Reply, usage: Usage | None, spent: int) -> Stored | None:
-        nothing = Usage(input_tokens=0, output_tokens=0)
-        if isinstance(reply, Answer):
-            return Stored(
-                key=self.key,
-                text=reply.text,
-                finish_reason=reply.finish_reason,
-                usage=usage or nothing,
-                cost_pusd=spent,
-            )
-        if reply.cause not in _REMEMBERED:
-            return None
-        return Stored(
-            key=self.key,
-            text="",
-            finish_reason="error",
-            usage=usage or nothing,
-            cost_pusd=spent,
-            cause=reply.cause,
-            message=reply.message,
-        )
 
     def _unsent_since_halted(self) -> Rejection:
         halted = self.dispatch.halted
@@ -409,35 +265,3 @@ def _wait(state: tenacity.RetryCallState) -> float:
     reply = cast("tenacity.Future", state.outcome).result()
     asked = reply.retry_after_s if isinstance(reply, Rejection) else None
     return max(_backoff(state), asked or 0.0)
-
-
-def _reused(stored: Stored, request: Request) -> Answered:
-    outcome: Outcome
-    if stored.cause is None:
-        outcome = Completion(
-            key=stored.key,
-            text=stored.text,
-            finish_reason=stored.finish_reason,
-            usage=stored.usage,
-            cost_pusd=stored.cost_pusd,
-            reused=True,
-        )
-        return Answered(outcome, (_reused_attempt(outcome, request),))
-    return Answered(Failure(key=stored.key, cause=stored.cause, message=stored.message), ())
-
-
-def _reused_attempt(completion: Completion, request: Request) -> Attempt:
-    """The row of an answer that cost nothing this time: the tokens and the money it once took stand beside."""
-    return Attempt(
-        key=completion.key,
-        stage=request.stage,
-        chunk=request.chunk,
-        attempt=0,
-        started_at=time.time(),
-        latency_s=0.0,
-        outcome="ok",
-        billing="reused",
-        cost_pusd=completion.cost_pusd,
-        usage=completion.usage,
-        finish_reason=completion.finish_reason,
-    )
