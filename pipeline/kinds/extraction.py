@@ -1,0 +1,252 @@
+"""The [extract] table compiled: the schema checked and made self-contained, the examples proven, nothing sent.
+
+The schema of an answer is that of {"items": […]}: every field of an item may be absent or null, since a chunk is
+only a part of its document, and "evidence" stands beside them. What a local `$ref` refers to takes its place; one to
+a file or a URL is refused, as is a schema that refers to itself: a table has no type for that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config import ExtractSettings
+from pipeline.errors import JobError
+from pipeline.kinds.answers import schema_errors, validator
+from pipeline.prompts.extract import EVIDENCE
+
+__all__ = ["Extraction", "compile_extraction", "self_contained"]
+
+MAX_SCHEMA_NODES = 20_000
+"""Of the self-contained schema: `$ref`s that double each other grow without bound."""
+
+_VERBATIM = frozenset({"enum", "const", "default", "examples"})  # values, not schemas
+_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+_ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "$comment"})
+_COMBINATORS = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "const"})
+_TOP_LEVEL = ("allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "patternProperties")
+_WHOLE_ITEM = frozenset({"required", "minProperties", "dependentRequired", "additionalProperties", "$schema", "$id"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """What an extraction asks for. Schemas are compact JSON texts; plain data, so it can travel to workers.
+
+    `item_schema` is the user's, self-contained; `schema` that of an answer to one text, `rows_schema` that of an
+    answer to packed rows. `examples`: (text, items as JSON)."""
+
+    fields: tuple[str, ...]
+    item_schema: str
+    schema: str
+    rows_schema: str
+    instructions: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
+    cardinality: Literal["one", "many"] = "one"
+    key: tuple[str, ...] = ()
+    conflict: Literal["majority", "first", "longest"] = "majority"
+    rows_per_request: int | Literal["auto"] = 1
+    max_repairs: int = 2
+
+
+def compile_extraction(settings: ExtractSettings) -> Extraction:
+    """Read the schema and the examples, and check all that can be checked before anything is sent.
+
+    Raises JobError that names the key, the file and what was expected."""
+    where, raw = _read_schema(settings.schema_)
+    item = self_contained(raw, where)
+    fields = tuple(item["properties"])
+    for field in settings.key:
+        if field not in fields:
+            raise JobError(f"extract.key: {field!r} is no field of the schema ({', '.join(fields)})")
+    schema = _compact(_object({"items": {"type": "array", "items": _chunk_level(item)}}))
+    rows = _object({"row": {"type": "integer"}, "items": {"type": "array", "items": _chunk_level(item)}})
+    try:
+        validator(schema)
+    except ValueError as error:
+        raise JobError(f"{where}: {_first_line(error)}") from error
+    return Extraction(
+        fields=fields,
+        item_schema=_compact(item),
+        schema=schema,
+        rows_schema=_compact(_object({"rows": {"type": "array", "items": rows}})),
+        instructions=settings.instructions,
+        examples=_examples(Path(settings.examples), schema, fields) if settings.examples else (),
+        cardinality=settings.cardinality,
+        key=tuple(settings.key),
+        conflict=settings.conflict,
+        rows_per_request=settings.rows_per_request,
+        max_repairs=settings.max_repairs,
+    )
+
+
+def self_contained(schema: Mapping[str, Any], where: str = "extract.schema") -> dict[str, Any]:
+    """The JSON Schema of one item with every local `$ref` replaced by what it refers to.
+
+    Raises JobError for what is no JSON Schema of an object with properties, and for what cannot be a row's type."""
+    try:
+        text = _compact(schema)
+        validator(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise JobError(
+            f"{where}: {_first_line(error)}",
+            hint='A `$ref` may only point into the schema itself ("#/$defs/…"); patterns have no look-around.',
+        ) from error
+    item = _Inliner(json.loads(text), where).inline(json.loads(text), ())
+    if not isinstance(item, dict) or item.get("type", "object") != "object" or not item.get("properties"):
+        raise JobError(f'{where}: expected the schema of an object with "properties", one a field')
+    for keyword in _TOP_LEVEL:
+        if keyword in item:
+            raise JobError(f'{where}: {keyword!r} at the top: give the fields in one object\'s "properties"')
+    if EVIDENCE in item["properties"]:
+        raise JobError(f"{where}: a field cannot be called {EVIDENCE!r}: that key holds the words values come from")
+    for name in ("$defs", "definitions"):
+        item.pop(name, None)
+    return item
+
+
+@dataclass(slots=True)
+class _Inliner:
+    root: Any
+    where: str
+    nodes: int = 0
+
+    def inline(self, node: Any, within: tuple[str, ...]) -> Any:
+        """`node` without `$ref`; `within` are the references on the way to it."""
+        self.nodes += 1
+        if self.nodes > MAX_SCHEMA_NODES:
+            raise JobError(f"{self.where}: the schema is larger than {MAX_SCHEMA_NODES} parts")
+        if isinstance(node, list):
+            return [self.inline(part, within) for part in node]
+        if not isinstance(node, dict):
+            return node
+        for keyword in ("$dynamicRef", "$recursiveRef"):
+            if keyword in node:
+                raise JobError(f"{self.where}: {keyword} is not supported")
+        plain = {keyword: self._part(keyword, part, within) for keyword, part in node.items() if keyword != "$ref"}
+        if "$ref" not in node:
+            return plain
+        reference = node["$ref"]
+        if reference in within:
+            raise JobError(f"{self.where}: {reference} refers to itself; a column has no type for that")
+        target = self.inline(self._resolve(reference), (*within, reference))
+        if isinstance(target, dict) and plain.keys() <= _ANNOTATIONS:
+            return {**target, **plain}
+        return {**plain, "allOf": [target, *plain.get("allOf", [])]}
+
+    def _part(self, keyword: str, part: Any, within: tuple[str, ...]) -> Any:
+        if keyword in _VERBATIM:
+            return part
+        if keyword in {"$defs", "definitions"}:
+            return {}  # what is referred to stands in its place
+        if keyword in _BY_NAME and isinstance(part, dict):
+            return {name: self.inline(schema, within) for name, schema in part.items()}
+        return self.inline(part, within)
+
+    def _resolve(self, reference: str) -> Any:
+        if not reference.startswith("#"):
+            raise JobError(
+                f"{self.where}: $ref {reference!r}: only references into the schema itself, not files or URLs"
+            )
+        target = self.root
+        for part in reference[1:].split("/")[1:]:
+            name = part.replace("~1", "/").replace("~0", "~")
+            try:
+                target = target[int(name)] if isinstance(target, list) else target[name]
+            except (KeyError, ValueError, IndexError, TypeError) as error:
+                raise JobError(f"{self.where}: $ref {reference!r} leads nowhere") from error
+        return target
+
+
+def _chunk_level(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item as a chunk may answer it: all fields optional and nullable, no others, evidence beside them."""
+    quotes = {"type": ["string", "array", "null"], "items": {"type": "string"}}
+    evidence = {
+        "type": ["object", "null"],
+        "description": "for every field that is filled, the words of the text it comes from, verbatim",
+        "properties": dict.fromkeys(item["properties"], quotes),
+    }
+    return {
+        **{keyword: part for keyword, part in item.items() if keyword not in _WHOLE_ITEM},
+        "type": "object",
+        "properties": {
+            **{field: _nullable(schema) for field, schema in item["properties"].items()},
+            EVIDENCE: evidence,
+        },
+        "additionalProperties": False,
+    }
+
+
+def _nullable(schema: Any) -> Any:
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    if kind is None or schema.keys() & _COMBINATORS:
+        told = {k: v for k, v in schema.items() if k in {"title", "description"}} if isinstance(schema, dict) else {}
+        return {**told, "anyOf": [schema, {"type": "null"}]}
+    kinds = kind if isinstance(kind, list) else [kind]
+    nullable = {**schema, "type": kinds if "null" in kinds else [*kinds, "null"]}
+    if "enum" in schema and None not in schema["enum"]:
+        nullable["enum"] = [*schema["enum"], None]
+    return nullable
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _examples(path: Path, schema: str, fields: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The examples, each valid against the schema and each value with words that stand verbatim in its text."""
+    examples = []
+    for number, line in enumerate(_read(path, "extract.examples").splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}: extract.examples"
+        example = _loads(line, where)
+        if not isinstance(example, dict) or not isinstance(example.get("text"), str) or "items" not in example:
+            raise JobError(f'{where}: expected an object {{"text": "…", "items": […]}}')
+        text, items = example["text"], example["items"]
+        if errors := schema_errors({"items": items}, schema):
+            raise JobError(f"{where}: {'; '.join(errors)}")
+        for at, item in enumerate(items):
+            evidence = item.get(EVIDENCE) or {}
+            for field in fields:
+                quotes = evidence.get(field)
+                quotes = quotes if isinstance(quotes, list) else [quotes] if quotes else []
+                if item.get(field) is not None and not quotes:
+                    raise JobError(f"{where}: /items/{at}/evidence/{field}: missing, and {field!r} has a value")
+                for quote in quotes:
+                    if quote not in text:
+                        raise JobError(f"{where}: /items/{at}/evidence/{field}: {quote!r} does not stand in the text")
+        examples.append((text, _compact(items)))
+    return tuple(examples)
+
+
+def _read_schema(schema: str | dict[str, Any]) -> tuple[str, Any]:
+    if isinstance(schema, dict):
+        return "extract.schema", schema
+    where = f"{schema}: extract.schema"
+    return where, _loads(_read(Path(schema), "extract.schema"), where)
+
+
+def _read(path: Path, key: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"{path}: {key}: cannot be read: {error}") from error
+
+
+def _loads(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise JobError(f"{where}: not JSON: {error}") from error
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _first_line(error: Exception) -> str:
+    path = "".join(f"/{part}" for part in getattr(error, "instance_path", ()))
+    return f"no JSON Schema: {path + ': ' if path else ''}{(str(error).splitlines() or [''])[0][:500]}"
