@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import orjson
+
 from pipeline.config import Job
 from pipeline.dataset import arrow_fields
 from pipeline.errors import JobError
@@ -58,8 +60,8 @@ def open_session(job: Job, pinned: Callable[[str, int], int] = lambda _name, val
     pricing = pricing_for(job, info)
     plan = _plan(job, info, pinned)
     if job.kind == "extract":
-        from pipeline.kinds.extract import compile_extraction, extract
-        from pipeline.kinds.rows import units
+        from pipeline.kinds.extraction import compile_extraction
+        from pipeline.kinds.rows import extract, units
 
         if job.extract is None:
             raise JobError("extract: missing")
@@ -71,7 +73,7 @@ def open_session(job: Job, pinned: Callable[[str, int], int] = lambda _name, val
             plan=plan,
             steps=lambda documents: extract(documents, plan, extraction),
             units=lambda documents: units(documents, plan, extraction),
-            fields=arrow_fields(extraction.schema),
+            fields=arrow_fields(orjson.loads(extraction.item_schema)),
         )
     from pipeline.kinds.summarize import summarize
 
