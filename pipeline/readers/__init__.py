@@ -22,8 +22,9 @@ __all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "
 def read(source: Source, settings: InputSettings) -> Iterator[Document | Unread]:
     """The documents of a file in order: one, or one a row of a table, streamed.
 
-    Raises nothing for what a file does: a document that cannot be read comes as Unread, and so does the rest of
-    a table that breaks off. Blocks; pull it from a thread. Closing it early frees the file and ends a child process."""
+    Raises nothing for what a file does, MachineError where the machine is at its end: a document that cannot be read
+    comes as Unread, and so does the rest of a table that breaks off. Blocks, so pull it from a thread. Closing it
+    early frees the file and ends a child process."""
     path, uri = Path(source.uri), shown(source.uri)
     try:
         head = read_sample(path)
@@ -78,14 +79,6 @@ class UniqueIds:
 
     def __call__(self, document_id: str) -> str:
         """`document_id`, or the next free name after it. Ask in the input's order: equal input, equal names."""
-        count = self._seen.get(document_id, 0) + 1
-        self._seen[document_id] = count
-        if count == 1:
-            return document_id
-        # a table may hold an id that looks like one of ours
-        name = f"{document_id}~{count}"
-        return self(name) if name in self._seen else self._taken(name)
-
-    def _taken(self, name: str) -> str:
-        self._seen[name] = 1
-        return name
+        count = self._seen[document_id] = self._seen.get(document_id, 0) + 1
+        # once more, because a table may hold an id that looks like one of ours
+        return document_id if count == 1 else self(f"{document_id}~{count}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -14,6 +16,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 from pipeline.config import InputSettings
 from pipeline.errors import DocumentError
+from pipeline.storage import machine_errors
 from pipeline.types import Document, Mark
 
 __all__ = [
@@ -111,14 +114,14 @@ def open_stream(path: Path) -> BinaryIO:
 
 def read_sample(path: Path) -> bytes:
     """The first bytes of the content, unpacked; all of it if less than SAMPLE_BYTES. Raises DocumentError."""
-    with unreadable(), open_stream(path) as stream:
+    with unreadable(path), open_stream(path) as stream:
         return stream.read(SAMPLE_BYTES)
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """The whole content, unpacked. Raises DocumentError too_large before it takes more than `max_bytes`."""
     data = io.BytesIO()  # read(n) would take n bytes for the smallest file
-    with unreadable(), open_stream(path) as stream:
+    with unreadable(path), open_stream(path) as stream:
         while chunk := stream.read(MEGABYTE):
             if data.tell() + len(chunk) > max_bytes:
                 message = f"more than {max_bytes // MEGABYTE} MB"
@@ -127,14 +130,17 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     return data.getvalue()
 
 
-class unreadable:  # noqa: N801
-    """A block in which a file that breaks off or cannot be opened is a DocumentError."""
+@contextlib.contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """A block in which a file that cannot be opened or breaks off is a DocumentError.
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
-            raise DocumentError(f"broken gzip data: {error}") from error
-        if isinstance(error, OSError):
-            raise DocumentError(error.strerror or str(error)) from error
+    Raises MachineError where the fault is not the file's: no memory, too many open files."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DocumentError(f"broken gzip data: {error}") from error
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            with machine_errors(path):
+                raise
+        raise DocumentError(error.strerror or str(error)) from error

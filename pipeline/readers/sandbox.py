@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 from pipeline.config import InputSettings
 from pipeline.errors import DocumentError
 from pipeline.readers.base import MEGABYTE
+from pipeline.storage import machine_errors
 
 __all__ = ["Sandbox", "close_sandboxes", "sandbox"]
 
@@ -41,13 +42,15 @@ class Sandbox:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"] = "1"
         environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space, which is limited
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", str(_SCRIPT), str(memory_bytes), str(timeout_s)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
+        with machine_errors(_SCRIPT):
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", str(_SCRIPT), str(memory_bytes), str(timeout_s)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,  # an interrupt in the terminal is for us, and we finish what we began
+            )
         self.limits = memory_bytes, timeout_s
         self.uses = 0
         self.busy = False

@@ -33,6 +33,7 @@ from pipeline.readers.base import (
     unreadable,
 )
 from pipeline.readers.text import encoding_of
+from pipeline.storage import machine_errors
 from pipeline.types import Document
 
 __all__ = ["CSV", "JSONL", "PARQUET"]
@@ -112,7 +113,8 @@ def _resolve(uri: str, media_type: str, columns: Sequence[str], settings: InputS
     missing = [name for name in wanted if name not in columns]
     if missing or twice:
         problem = f"no column {missing[0]!r}" if missing else f"two columns {twice[0]!r}"
-        raise DocumentError(f"{problem}; its columns are {there}", kind="no_column")
+        hint = "Name one of its columns." if missing else "Name those to keep in input.keep_columns."
+        raise DocumentError(f"{problem}; its columns are {there}", kind="no_column", hint=hint)
     return _Table(
         uri=uri,
         media_type=media_type,
@@ -139,7 +141,7 @@ def _lines(path: Path, settings: InputSettings) -> Iterator[str]:
     encoding = encoding_of(sample, whole=len(sample) < SAMPLE_BYTES)
     errors = "docreduce-stray" if encoding.startswith("utf-8") else "replace"
     most = settings.max_document_mb * MEGABYTE
-    with unreadable(), open_stream(path) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
+    with unreadable(path), open_stream(path) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
         while line := text.readline(most):
             if len(line) == most:
                 raise DocumentError(f"a line longer than {settings.max_document_mb} MB", kind="too_large")
@@ -226,14 +228,16 @@ def _records(lines: Iterable[str]) -> Iterator[dict[str, Any] | DocumentError]:
 
 
 def _parquet_rows(path: Path, uri: str, settings: InputSettings) -> Iterator[Document | Unread]:
-    with unreadable(), path.open("rb") as file:
+    with unreadable(path), path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     if not packed:
         yield from _parquet_file(path, uri, settings)
         return
     with tempfile.NamedTemporaryFile(suffix=".parquet") as unpacked:
-        unpacked.write(read_bytes(path, settings.max_document_mb * MEGABYTE))
-        unpacked.flush()
+        raw = read_bytes(path, settings.max_document_mb * MEGABYTE)
+        with machine_errors(Path(unpacked.name)):
+            unpacked.write(raw)
+            unpacked.flush()
         yield from _parquet_file(Path(unpacked.name), uri, settings)
 
 

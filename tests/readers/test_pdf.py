@@ -18,6 +18,7 @@ import pytest
 from pipeline.config import InputSettings
 from pipeline.errors import DocumentError
 from pipeline.readers import Unread, close_sandboxes, discover, read
+from pipeline.readers.pdf import _whole_words
 from pipeline.readers.sandbox import sandbox
 
 
@@ -137,6 +138,7 @@ def test_children_end_with_us_even_when_we_are_killed() -> None:
     script = """
 import os, signal
 from pipeline.config import InputSettings
+from pipeline.readers.pdf import _whole_words
 from pipeline.readers.sandbox import sandbox
 with sandbox(InputSettings(paths=["x"])) as box:
     print(box._process.pid, flush=True)
@@ -149,6 +151,44 @@ with sandbox(InputSettings(paths=["x"])) as box:
             return
         threading.Event().wait(0.05)
     pytest.fail("the child outlived its parent")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX process groups")
+def test_an_interrupt_in_the_terminal_does_not_reach_a_child() -> None:
+    with sandbox(InputSettings(paths=["x"])) as box:
+        assert os.getpgid(box._process.pid) != os.getpgid(0)
+
+
+def test_a_word_hyphenated_at_a_line_end_is_whole_where_the_document_says_so() -> None:
+    pages = ["a regis\ufffetration, non\ufffeexclusive \ufffe x", "the Registration"]
+    assert _whole_words(pages) == ["a registration, non-exclusive - x", "the Registration"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_too_many_open_files_is_the_machines_fault_and_not_the_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    script = """
+import resource, sys
+from pipeline.config import InputSettings
+from pipeline.errors import MachineError
+from pipeline.readers import discover, read
+job = InputSettings(paths=[sys.argv[1]])
+(source,) = discover(job).sources
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+held = []
+try:
+    while len(held) < 30:
+        held.append(open(sys.argv[1]))
+except OSError:
+    pass
+try:
+    print(list(read(source, job)))
+except MachineError as error:
+    print("machine", error.hint)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "a.txt")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("machine Too many open files")
 
 
 def words(text: str) -> Counter[str]:
