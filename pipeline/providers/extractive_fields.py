@@ -18,6 +18,7 @@ import regex
 
 from pipeline.prompts.extract import EVIDENCE, item_schema, unpack
 from pipeline.providers import values
+from pipeline.providers.field_cues import CODE_FIELD, Field, label, weight
 from pipeline.providers.values import Found
 
 __all__ = ["extract_items"]
@@ -25,49 +26,20 @@ __all__ = ["extract_items"]
 Json: TypeAlias = Any
 Schema: TypeAlias = Mapping[str, Any]
 
-BEFORE, AFTER, CLOSE = 100, 45, 50  # characters before and after a value in which words count; synonyms: CLOSE
-OPENING = 2_000  # a document says first what it is about
 MAX_ARRAY = 200
 
-# A word of the field's name, to words that stand for it in a text.
-_SYNONYMS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"agreement|contract|sign", ("dated", "made", "entered", "executed", "signed", "as of", "vom")),
-    (r"effective|commence|start|begin", ("effective", "commenc", "beginning", "starting", "in force", "gilt ab")),
-    (r"expir|end|terminat", ("expire", "expiring", "until", "through", "ending", "terminates on", "bis zum", "endet")),
-    (r"due|deadline", ("due", "payable", "no later than", "fällig", "deadline")),
-    (r"amount|total|price|cost|fee|sum|betrag|preis", ("total", "amount", "price", "fee", "sum", "betrag", "pay")),
-    (r"law|recht|jurisdiction", ("governed by", "in accordance with", "construed", "unterliegt")),
-    (r"birth|born", ("born", "geboren")),
-    (r"create|publi|issue|decision", ("created", "published", "issued", "decided")),
-)
-# Words right before a date that say it begins or ends something: no date of the other sort.
-_ENDS = regex.compile(
-    r"(?:until|through|ending|ends?|expir\w*|terminat\w*|after|bis|endet)(?: (?:on|as of|zum|am))?:?\s*$"
-)
-_BEGINS = regex.compile(r"(?:from|beginning|commenc\w*|start\w*|effective|dated|ab|vom)(?: (?:on|as of|am))?:?\s*$")
-_END_FIELD = regex.compile(r"expir|\bend|terminat|\bdue|deadline|until", regex.I)
-_NOT_CUES = (
-    "date datum time day number no nr id code value name the of a an in on to for and or is as at by text field which "
-    "what this that with from was were are document stated given"
-)
-_EMPTY_WORDS = frozenset(_NOT_CUES.split())
-_MONEY_FIELD = regex.compile(r"amount|price|cost|fee|salary|revenue|payment|value|usd|eur|betrag|preis|total", regex.I)
-_CODE_FIELD = regex.compile(
-    r"(?:^|[ _-])(?:id|identifier|no|number|nr|ref|reference|code|key)$|nummer$|kennzeichen", regex.I
-)
 _LAW_FIELD = regex.compile(
     r"(?:govern|applicable|choice|anwendbar).{0,20}(?:law|recht)|jurisdiction|適用|适用", regex.I
 )
 _PARTY_FIELD = regex.compile(
     r"^(?:contracting )?part(?:y|ies)$|vertragspartei|^(?:signatories|companies|company)$", regex.I
 )
-_TITLE_FIELD = regex.compile(r"^(?:document )?(?:title|name|headline|titel)$", regex.I)
+_TITLE_FIELD = regex.compile(r"^(?:document )?(?:title|headline|titel)$|^document name$", regex.I)
 _YES = frozenset(("yes", "true", "ja", "y", "wahr", "是"))
 _NO = frozenset(("no", "false", "nein", "n", "falsch", "否"))
-_LABEL = regex.compile(r"[\s>*_|#:\-–•`\"]+")
-_LINE = regex.compile(
-    r"(?m)^[ \t>*_|#•\-]{0,9}:?(?P<label>[\p{L}][^:：|\n]{0,59}?)[ \t*_]{0,9}(?:[:：]\**|\|)[ \t*_]{0,9}"
-    r"(?P<value>[^\s|][^\n|]{0,999}(?:(?<=,)[ \t]{0,9}\n[ \t]{2,40}[^\n]{1,300}){0,20})(?=[\n|]|\Z)"
+_LINE = regex.compile(  # also **Label:** value and a table's | label | value |
+    r"(?m)^(?P<mark>[ \t>*_|#•\-]{0,9}):?(?P<label>[\p{L}][^:：|\n]{0,59}?)[ \t*_]{0,9}(?:[:：]\**|\|)[ \t]{0,9}"
+    r"(?P<value>\S[^\n]{0,999}(?:(?<=,)[ \t]{0,9}\n[ \t]{2,40}[^\n]{1,300}){0,20})(?=\n|\Z)"
 )
 
 
@@ -81,31 +53,16 @@ class _Text:
 
     def __post_init__(self) -> None:
         for match in _LINE.finditer(self.text):
-            words = match["value"].rstrip(" \t\r*_|")
+            words = match["value"].split("|")[0] if "|" in match["mark"] else match["value"]
+            words = words.rstrip()
             start = match.start("value")
-            self.lines.setdefault(_label(match["label"]), []).append(Found(start, start + len(words), words))
+            if words:
+                self.lines.setdefault(label(match["label"]), []).append(Found(start, start + len(words), words))
 
     def all(self, kind: str, find: Callable[[str], list[Found]]) -> list[Found]:
         if kind not in self.cache:
             self.cache[kind] = find(self.text)
         return self.cache[kind]
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A field as its schema describes it, references and nulls resolved."""
-
-    name: str
-    schema: Schema
-    title: str
-    about: str
-    admits: Callable[[Json], bool]
-
-    @property
-    def kind(self) -> str:
-        declared = self.schema.get("type")
-        types = [declared] if isinstance(declared, str) else [t for t in declared or () if t != "null"]
-        return str(types[0]) if types else ("object" if "properties" in self.schema else "string")
 
 
 def extract_items(text: str, schema: str) -> str:
@@ -136,13 +93,13 @@ def _items(text: str, item: Schema) -> list[dict[str, Json]]:
     return [{**record, EVIDENCE: evidence}] if evidence else []
 
 
-def _fields(owner: Schema, root: Schema) -> Iterator[_Field]:
+def _fields(owner: Schema, root: Schema) -> Iterator[Field]:
     for name, raw in owner["properties"].items():
         if name != EVIDENCE and isinstance(raw, dict):
             yield _field(name, raw, root)
 
 
-def _field(name: str, raw: Schema, root: Schema) -> _Field:
+def _field(name: str, raw: Schema, root: Schema) -> Field:
     schema = raw
     for _ in range(8):  # a reference may lead to another; a circle ends
         reference = schema.get("$ref")
@@ -157,14 +114,14 @@ def _field(name: str, raw: Schema, root: Schema) -> _Field:
     definitions = {key: root[key] for key in ("$defs", "definitions") if key in root}
     validator = jsonschema_rs.validator_for({**raw, **definitions}, validate_formats=True)
     title = str(schema.get("title") or "")
-    return _Field(name, schema, title, str(schema.get("description") or ""), validator.is_valid)
+    return Field(name, schema, title, str(schema.get("description") or ""), validator.is_valid)
 
 
 def _no_null(schema: Json) -> bool:
     return isinstance(schema, dict) and schema.get("type") != "null"
 
 
-def _value(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
+def _value(one: Field, source: _Text, root: Schema) -> tuple[Json, Json]:
     """The field's value and its evidence: words, or a list of them for a list; (None, None) where none is."""
     if one.kind == "object":
         return _object(one, source, root)
@@ -176,7 +133,7 @@ def _value(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
     return None, None
 
 
-def _object(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
+def _object(one: Field, source: _Text, root: Schema) -> tuple[Json, Json]:
     inner: dict[str, Json] = {}
     quotes: list[str] = []
     for part in _fields({"properties": one.schema.get("properties", {})}, root):
@@ -188,7 +145,7 @@ def _object(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
     return (inner, quotes[0]) if quotes and one.admits(inner) else (None, None)
 
 
-def _list(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
+def _list(one: Field, source: _Text, root: Schema) -> tuple[Json, Json]:
     entry = one.schema.get("items")
     about = {"title": one.title, "description": one.about}
     member = _field(one.name, {**about, **(entry if isinstance(entry, dict) else {"type": "string"})}, root)
@@ -199,7 +156,7 @@ def _list(one: _Field, source: _Text, root: Schema) -> tuple[Json, Json]:
     return (list(picked), list(picked.values())) if picked and one.admits(list(picked)) else (None, None)
 
 
-def _members(one: _Field, source: _Text) -> Iterator[tuple[Found, Json]]:
+def _members(one: Field, source: _Text) -> Iterator[tuple[Found, Json]]:
     """The values of a list: those of a line that names it, or all of its kind in the text."""
     find = _finder(one)
     for line in _named_lines(one, source):
@@ -212,25 +169,25 @@ def _members(one: _Field, source: _Text) -> Iterator[tuple[Found, Json]]:
         yield found, _typed(one, found)
 
 
-def _candidates(one: _Field, source: _Text) -> Iterator[tuple[Found, Json]]:
+def _candidates(one: Field, source: _Text) -> Iterator[tuple[Found, Json]]:
     """What the field's value may be, the best first."""
     for line in _named_lines(one, source):
         yield from _read(one, line)
     find = _finder(one)
     if find is None:
         return
-    weighed = [(_weight(one, source.text, found), found) for found in find(source)]
-    for weight, found in sorted(weighed, key=lambda pair: (-pair[0], pair[1].start)):
-        if weight > 0:
+    weighed = [(weight(one, source.text, found), found) for found in find(source)]
+    for worth, found in sorted(weighed, key=lambda pair: (-pair[0], pair[1].start)):
+        if worth > 0:
             yield found, _typed(one, found)
 
 
-def _named_lines(one: _Field, source: _Text) -> Iterator[Found]:
-    for label in dict.fromkeys((_label(one.title), _label(one.name))):
-        yield from source.lines.get(label, ())
+def _named_lines(one: Field, source: _Text) -> Iterator[Found]:
+    for called in dict.fromkeys((label(one.title), label(one.name))):
+        yield from source.lines.get(called, ())
 
 
-def _read(one: _Field, words: Found) -> Iterator[tuple[Found, Json]]:
+def _read(one: Field, words: Found) -> Iterator[tuple[Found, Json]]:
     """The value that `words`, said to be the field's, hold."""
     text = str(words.value)
     if "enum" in one.schema or one.kind == "boolean":
@@ -241,7 +198,7 @@ def _read(one: _Field, words: Found) -> Iterator[tuple[Found, Json]]:
             if str(option).casefold() == lower:
                 yield words, option
     find = _finder(one)
-    if find is not None and not _LAW_FIELD.search(_words(one)) and not _PARTY_FIELD.search(_words(one)):
+    if find is not None and _kind(one) not in ("law", "party", "title"):  # these are found by what stands around
         for found in find(_Text(text)):
             place = Found(words.start + found.start, words.start + found.end, found.value)
             yield place, _typed(one, found)
@@ -249,7 +206,7 @@ def _read(one: _Field, words: Found) -> Iterator[tuple[Found, Json]]:
         yield words, " ".join(text.split())
 
 
-def _typed(one: _Field, found: Found) -> Json:
+def _typed(one: Field, found: Found) -> Json:
     value: Json = found.value
     if one.kind in ("integer", "number") and isinstance(value, float) and value.is_integer():
         return int(value)
@@ -259,7 +216,7 @@ def _typed(one: _Field, found: Found) -> Json:
     return value
 
 
-def _finder(one: _Field) -> Callable[[_Text], list[Found]] | None:
+def _finder(one: Field) -> Callable[[_Text], list[Found]] | None:
     """How values of the field's kind are found in a text; None where only a line that names it can tell."""
     if "enum" in one.schema:
         options = sorted((option for option in one.schema["enum"] if isinstance(option, str) and option), key=len)
@@ -272,18 +229,18 @@ def _finder(one: _Field) -> Callable[[_Text], list[Found]] | None:
     return (lambda source: source.all(kind, _FINDERS[kind])) if kind else None
 
 
-def _kind(one: _Field) -> str | None:
+def _kind(one: Field) -> str | None:
     """The key in _FINDERS that the field's type, format and name call for."""
     if one.kind != "string":
         return "number" if one.kind in ("integer", "number") else None
-    words = _words(one)
-    if _dated(one):
+    words = one.words
+    if one.dated:
         return "date-time" if one.schema.get("format") == "date-time" else "date"
     for name in (str(one.schema.get("format")), *words.split(), words):
         known = next((name for name in (_ALIASES.get(name, name), name.rstrip("s")) if name in values.FORMATS), None)
         if known:
             return known
-    for pattern, kind in ((_LAW_FIELD, "law"), (_PARTY_FIELD, "party"), (_TITLE_FIELD, "title"), (_CODE_FIELD, "code")):
+    for pattern, kind in ((_LAW_FIELD, "law"), (_PARTY_FIELD, "party"), (_TITLE_FIELD, "title"), (CODE_FIELD, "code")):
         if pattern.search(words):
             return kind
     return None
@@ -312,59 +269,3 @@ _FINDERS: dict[str, Callable[[str], list[Found]]] = {
     **{name: partial(values.spans, pattern) for name, pattern in values.FORMATS.items()},
 }
 _ALIASES = {"url": "uri", "link": "uri", "homepage": "uri", "website": "uri", "e mail": "email", "telephone": "phone"}
-
-
-def _weight(one: _Field, text: str, found: Found) -> float:
-    """How far the words around `found` speak of the field; 0 where they do not."""
-    words = _words(one)
-    before = text[max(0, found.start - BEFORE) : found.start].casefold()
-    after = text[found.end : found.end + AFTER].casefold().split("\n\n")[0]
-    if _dated(one) and (_BEGINS if _END_FIELD.search(words) else _ENDS).search(before):
-        return 0.0
-    weight = _near(words, before, after, 2.0, BEFORE)
-    weight += sum(_near(cue, before, after, 1.0, BEFORE) for cue in _cues(words))
-    weight += sum(_near(cue, before, after, 0.7, CLOSE) for cue in _synonyms(words))
-    weight += sum(_near(cue, before, after, 0.3, BEFORE) for cue in _cues(one.about))
-    if weight >= 0.25:
-        return weight + 0.5 * max(0.0, 1 - found.start / OPENING)
-    return 0.1 if _tells_itself(one, found) else 0.0
-
-
-def _near(cue: str, before: str, after: str, worth: float, reach: int) -> float:
-    left, right = before.rfind(cue), after.find(cue)
-    return worth * max(
-        0.0,
-        1 - 0.9 * (len(before) - left - len(cue)) / reach if left >= 0 else 0.0,
-        0.6 - 0.5 * right / AFTER if right >= 0 else 0.0,
-    )
-
-
-def _tells_itself(one: _Field, found: Found) -> bool:
-    """Whether the value needs no word of the field by it: its form alone says what it is."""
-    words = _words(one)
-    if _dated(one) or one.kind in ("integer", "number"):
-        return not _cues(words) or (found.money and bool(_MONEY_FIELD.search(words)))
-    if "enum" in one.schema:
-        return found.end - found.start >= 3  # "a" or "no" is in every text
-    return "pattern" in one.schema or "format" in one.schema or not _CODE_FIELD.search(words)
-
-
-def _dated(one: _Field) -> bool:
-    return one.schema.get("format") in ("date", "date-time") or bool(regex.search(r"\bdate\b|\bdatum\b", _words(one)))
-
-
-def _words(one: _Field) -> str:
-    return _label(one.title) or _label(one.name)
-
-
-def _label(text: str) -> str:
-    spaced = regex.sub(r"(?<=\p{Ll})(?=\p{Lu})", " ", text)
-    return _LABEL.sub(" ", spaced).strip().casefold()
-
-
-def _cues(words: str) -> list[str]:
-    return [word[:7] for word in regex.findall(r"\p{L}{2,}", words.casefold()) if word not in _EMPTY_WORDS]
-
-
-def _synonyms(words: str) -> list[str]:
-    return [cue for pattern, cues in _SYNONYMS if regex.search(rf"(?:\b|_)(?:{pattern})", words) for cue in cues]

@@ -38,9 +38,6 @@ FORMATS = {
     "phone": regex.compile(r"(?<![\w.])(?:\+\d|\(0\d|0\d|\(\d{3}\) ?\d)[\d() .-]{5,18}\d(?!\w)"),
     "iban": regex.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "doi": regex.compile(r"\b10\.\d{4,9}/[^\s<>\"]{1,200}[^\s<>\".,;)]"),
-    "version": regex.compile(
-        r"(?<![\w.])v?\d{1,4}(?:\.\d{1,4}){1,3}(?:[-+.]?(?:rc|a|b|alpha|beta|dev)\.?\d{0,3})?(?![\w.])"
-    ),
 }
 """JSON Schema formats and well-known names, to the words that have them."""
 

@@ -115,6 +115,14 @@ def test_header_lines_fill_the_fields_they_name() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "line", ["Method: __exit__", "**Method:** __exit__", "**Method**: __exit__", "| Method | __exit__ |"]
+)
+def test_a_label_may_be_marked_up(line: str) -> None:
+    found = item(f"# A page\n\n{line}\n\nText.", {"method": {"type": "string"}})
+    assert found == {"method": "__exit__", "evidence": {"method": "__exit__"}}
+
+
 def test_german_and_chinese_fields_are_found() -> None:
     text = "Rechnungsnummer: RE-2024-17\nRechnungsdatum: 3. März 2024\nGesamtbetrag: 1.234,56 €\n"
     found = item(
