@@ -92,10 +92,9 @@ class Dispatch:
         """The outcome of a request the ledger did not hold when looked up. Never raises for what provider or budget do.
 
         Raises MachineError if the ledger cannot be written: then nothing more may be sent."""
-        if key in self._answered_now:  # answered since the caller looked: an equal chunk of the same document
-            known = self.reuse([(key, request)])
-            if known:
-                return known[key]
+        known = self.reuse([(key, request)])  # an equal chunk may have been answered since the caller looked
+        if known:
+            return known[key]
         flying = self._in_flight.get(key)
         if flying is not None:
             outcome = await asyncio.shield(flying)
@@ -110,7 +109,8 @@ class Dispatch:
             raise
         else:
             future.set_result(answered.outcome)
-            self._answered_now.add(key)
+            if self.fresh:
+                self._answered_now.add(key)
             return answered
         finally:
             del self._in_flight[key]
