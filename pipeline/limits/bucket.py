@@ -19,7 +19,6 @@ ENOUGH = 5
 GROWTH = (0.02, 0.002)
 """A second, of a rate that was guessed, and of one that was measured."""
 FORGET_S = 60.0
-LEAST_RATE = 1 / 60
 
 
 class Bucket:
@@ -116,7 +115,8 @@ class Bucket:
             return
         self.level, self._emptied_at = 0.0, resume_at
         if self._mark is None:
-            self._found(OVERSHOOT * max(densest, spent / (at - self._first + 1)))
+            one_a_wait = cost / max(1.0, resume_at - at)
+            self._found(max(OVERSHOOT * densest, OVERSHOOT * spent / (at - self._first + 1), one_a_wait))
             self._mark = (at, spent)
             self._at = resume_at  # the rate is a guess: do not count on what it would bring until then
             return
@@ -127,7 +127,7 @@ class Bucket:
             held = base - self.rate * (since - self._first)  # what it held at first, now that the rate is known
             self.burst = min(max(self.burst, 0.8 * held), 60 * self.rate)
         else:
-            self._found(0.85 * self.rate)
+            self._found(max(0.85 * self.rate, cost / FORGET_S))
         if elapsed > FORGET_S:  # accounts change
             self._first, self._mark = since, (at, spent)
         self._at = at
@@ -145,5 +145,5 @@ class Bucket:
 
     def _found(self, rate: float) -> None:
         self._episodes += 1
-        self.rate = min(self._ceiling, max(rate, LEAST_RATE))
+        self.rate = min(self._ceiling, rate)
         self.burst = max(1.0, self.rate * ASSUMED_BURST_S)

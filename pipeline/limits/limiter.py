@@ -79,7 +79,7 @@ class Limiter:
         self._most = concurrency if concurrency is not None else max_concurrency
         self._window = float(min(self._most, FIRST_CALLS))
         self._slow_start = True
-        self._window_braked = False
+        self._full_at = -math.inf  # when the window last held a call back
         self._answered_depth = 0  # most calls in flight that a call was ever answered among
         self._refused_depth: tuple[int, float] | None = None  # the same of a refused one, and when
         self._open: dict[int, Lease] = {}
@@ -109,7 +109,7 @@ class Limiter:
         if self._outage_s and self._open:
             return math.inf
         if len(self._open) >= int(self._window):
-            self._window_braked = True
+            self._full_at = now
             wait_s = self._trickle_s(now)
         else:
             wait_s = max(self._requests.wait_s(1, now), self._tokens.wait_s(tokens, now))
@@ -200,7 +200,7 @@ class Limiter:
         self._answers += 1
         self._answered_depth = max(self._answered_depth, lease.depth)
         self._overload_share *= 0.9
-        self._alive()
+        self._alive(lease)
         elapsed_s, self._answered_at = now - self._answered_at, now
         self._requests.grow(now, elapsed_s)
         self._tokens.grow(now, elapsed_s)
@@ -208,9 +208,8 @@ class Limiter:
         if not self._known_concurrency and self._latency.slowed(3.0) and self._answers % 16 == 0:
             self._slow_start = False
             self._window = max(1.0, 0.8 * self._window)
-        elif self._window_braked and (self._known_concurrency or not self._latency.slowed(2.0)):
+        elif lease.started <= self._full_at and (self._known_concurrency or not self._latency.slowed(2.0)):
             self._window += 1.0 if self._slow_start else 1 / self._window
-            self._window_braked = len(self._open) >= int(self._window) - 1
         self._widen(now)
 
     def _rejected(self, lease: Lease, now: float, rejection: Rejection) -> None:
@@ -220,7 +219,7 @@ class Limiter:
             self._requests.correct(-1, lease.started)
             self._tokens.correct(-lease.tokens, lease.started)
             self._read(rejection.rate, now)
-            self._alive()
+            self._alive(lease)
             if lease.started > self._episode_at:  # of calls sent before, refusals say nothing new
                 self._refused(lease, now, rejection.rate)
         elif rejection.cause in _DOWN:
@@ -230,7 +229,7 @@ class Limiter:
             self._answered(lease, now, rejection.rate)
         else:
             self._read(rejection.rate, now)
-            self._alive()
+            self._alive(lease)
 
     def _read(self, rate: RateInfo | None, now: float) -> None:
         """Learn from rate headers. A call leased shortly ago may not have arrived when they were written. The way
@@ -300,10 +299,11 @@ class Limiter:
             self._outage_at = now
             self._pause_until = max(self._pause_until, now + self._outage_s)
 
-    def _alive(self) -> None:
-        """The service said something of its own: an outage, if there was one, is over."""
-        self._failures = 0
-        self._outage_s = 0.0
+    def _alive(self, lease: Lease) -> None:
+        """The service said something of its own: an outage is over, if the call was sent since it began."""
+        if lease.started > self._outage_at:
+            self._failures = 0
+            self._outage_s = 0.0
 
     def _shrink(self) -> None:
         self._slow_start = False
