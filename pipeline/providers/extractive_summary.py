@@ -175,7 +175,8 @@ def _cosines(vectors: _Vectors, pool: Ints, size: int) -> Floats:
     terms, columns = np.unique(vectors.columns[kept], return_inverse=True)
     dense = np.zeros((len(pool), len(terms)), dtype=np.float32)
     dense[place[vectors.rows[kept]], columns] = vectors.values[kept]
-    return np.round((dense @ dense.T).astype(np.float64), 4)  # the same on every machine's BLAS
+    cosine: Floats = np.asarray(dense @ dense.T, dtype=np.float64)
+    return cosine.round(4)  # a machine's BLAS may differ in the last digits
 
 
 def _render(found: list[Sentence], part: Ints, chosen: list[int]) -> str:
