@@ -2,7 +2,7 @@
 
 A sentence scores the sum of its terms' log sentence frequency over the square root of its
 length: a centroid score (Radev et al. 2004) without the inverse frequency, as SumBasic weighs terms
-(Nenkova and Vanderwende 2005). Measured by `tests/benchmarks/offline_quality.py` it was ahead of
+(Nenkova and Vanderwende 2005). Measured by `tests/benchmarks/offline_quality.py` it was a little ahead of
 TF-IDF centroid and LexRank. The digest is spread over equal parts of the text, and repetition is kept
 out by maximal marginal relevance (Carbonell and Goldstein 1998) over TF-IDF cosines. Deterministic.
 """
@@ -21,7 +21,7 @@ import regex
 
 from pipeline.providers.prose import CUT_MARK, Sentence, sentences, word_weight
 
-__all__ = ["rank_terms", "summarize"]
+__all__ = ["summarize"]
 
 SPREAD_WORDS = 75  # one part of the text for so many words of summary
 MAX_PARTS = 60
@@ -92,7 +92,7 @@ def summarize(text: str, *, max_words: int, max_tokens: int, count: Callable[[st
     return _beginning(found[0].text if found else text, words, max_tokens, count)
 
 
-def rank_terms(text: str) -> list[str]:
+def _terms(text: str) -> list[str]:
     """The terms of `text`: word beginnings without case and function words, character pairs for Chinese."""
     terms: list[str] = []
     for run in _TERM.findall(text):
@@ -109,7 +109,7 @@ def _vectors(found: list[Sentence]) -> _Vectors:
     columns: list[int] = []
     counts: list[float] = []
     for row, sentence in enumerate(found):
-        for term, number in Counter(rank_terms(sentence.text)).items():
+        for term, number in Counter(_terms(sentence.text)).items():
             rows.append(row)
             columns.append(vocabulary.setdefault(term, len(vocabulary)))
             counts.append(1.0 + math.log(number))
