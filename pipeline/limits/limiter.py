@@ -31,7 +31,7 @@ SHRINK = 0.7
 REFUSED_DEPTH_S = 30.0
 """A depth that was refused is not tried again for this long."""
 EPISODES_CLOSE_S = 10.0
-CLOSE_EPISODES = 3
+CLOSE_EPISODES = 5
 OVERLOADED_SHARE = 0.25
 """Moving average of failures from which they are no accident."""
 OUTAGE_FAILURES = 10
@@ -271,7 +271,7 @@ class Limiter:
             self._requests.relax(1.5)
         self._close_episodes = self._close_episodes + 1 if now - previous < EPISODES_CLOSE_S else 0
         # A depth that was answered before is not the cause, unless refusals go on although the rates were cut.
-        if lease.depth > self._answered_depth or self._close_episodes >= CLOSE_EPISODES:
+        if lease.depth > max(1, self._answered_depth if self._close_episodes < CLOSE_EPISODES else 1):
             self._answered_depth = lease.depth - 1
             self._refused_depth = (lease.depth, now)
             self._shrink()
