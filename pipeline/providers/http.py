@@ -160,22 +160,26 @@ class HttpProvider:
             return await attempt()
 
     async def _read(self, response: httpx.Response) -> HttpResponse:
-        body = b"".join([part async for part in _bounded(response)])
-        coding = response.headers.get("content-encoding", "identity").lower()
-        if coding in ("gzip", "deflate"):  # not asked for, but bounded and easy
-            body = _inflated(body)
         head = _head(response)
-        # Before anything is cut to length: a key cut in two is not found any more.
-        headers = {name: self._key.redact(value) for name, value in head.headers.items()}
-        return replace(head, headers=headers, body=self._key.redact_bytes(body))
+        body = b"".join([part async for part in _bounded(response, head)])
+        if head.headers.get("content-encoding", "").lower() in ("gzip", "deflate"):  # not asked for, but easy
+            body = _inflated(body)
+        return HttpResponse(
+            status=head.status,
+            # Before anything is cut to length: a key cut in two is not found any more.
+            headers={name: self._key.redact(value) for name, value in head.headers.items()},
+            body=self._key.redact_bytes(body),
+            received_at=head.received_at,
+        )
 
     async def _read_stream(
         self, request: Request, response: httpx.Response, deadline: asyncio.Timeout, timeout_s: float
     ) -> Reply:
         loop = asyncio.get_running_loop()
         end = loop.time() + STREAM_TOTAL_FACTOR * timeout_s
-        reader = StreamReader(self._dialect, request, _head(response))
-        async with aclosing(_bounded(response)) as parts:
+        head = _head(response)
+        reader = StreamReader(self._dialect, request, head)
+        async with aclosing(_bounded(response, head)) as parts:
             async for part in parts:
                 if reader.feed(part):
                     deadline.reschedule(min(loop.time() + timeout_s, end))
@@ -202,10 +206,13 @@ class HttpProvider:
 
     def _redacted(self, reply: Reply) -> Reply:
         """`reply` without the key, however it was spelled in the body."""
-        identity = self._key.redact(reply.request_id) if reply.request_id else None
+        words = reply.message if isinstance(reply, Rejection) else reply.text
+        safe, identity = self._key.redact(words), self._key.redact(reply.request_id or "") or None
+        if (safe, identity) == (words, reply.request_id):
+            return reply
         if isinstance(reply, Rejection):
-            return replace(reply, message=self._key.redact(reply.message), request_id=identity)
-        return replace(reply, text=self._key.redact(reply.text), request_id=identity)
+            return replace(reply, message=safe, request_id=identity)
+        return replace(reply, text=safe, request_id=identity)
 
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "docreduce"}
@@ -249,8 +256,8 @@ def _head(response: httpx.Response) -> HttpResponse:
     return HttpResponse(status=response.status_code, headers=headers, body=b"", received_at=time.time())
 
 
-async def _bounded(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    length = response.headers.get("content-length", "")
+async def _bounded(response: httpx.Response, head: HttpResponse) -> AsyncGenerator[bytes, None]:
+    length = head.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAX_BODY_BYTES:
         raise _TooLargeError
     seen = 0
