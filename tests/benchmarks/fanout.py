@@ -271,10 +271,12 @@ def _commands(options: argparse.Namespace, url: str, name: str) -> list[tuple[st
     commands = [(f"ours {mode}", [sys.executable, __file__, "--child", url, name, mode]) for mode in modes]
     if options.peers:
         peers = Path(__file__).with_name("peers.py")
-        sizes, in_flight = json.dumps(CASES[name].bodies), str(CASES[name].in_flight)
+        case = CASES[name]
+        limits = [str(case.in_flight), *(str(int(case.config.get(key, 1_000_000))) for key in ("rpm", "tpm"))]
+        sizes = json.dumps(case.bodies)
         listed = subprocess.run([options.peers_python, peers], stdout=subprocess.PIPE, text=True, check=True)
         commands += [
-            (peer, [options.peers_python, str(peers), peer, url, in_flight, sizes]) for peer in listed.stdout.split()
+            (peer, [options.peers_python, str(peers), peer, url, *limits, sizes]) for peer in listed.stdout.split()
         ]
     return commands
 
