@@ -46,7 +46,6 @@ _PATTERN = {
     Level.LINE: _LINE,
     Level.WORD: _WORD,
 }
-_LOOKAHEAD = 256  # a boundary near the window's end is known by what follows it
 
 
 def last_boundary(text: str, level: Level, low: int, high: int, headings: Sequence[int] = ()) -> int:
@@ -57,7 +56,8 @@ def last_boundary(text: str, level: Level, low: int, high: int, headings: Sequen
         return -1
     if level is Level.GRAPHEME:
         return _last_cluster(text, low, high)
-    found = _last_match(_PATTERN[level], text, low, high, _BLOCK[level])
+    ahead = 256 if level is Level.HEADING else 4  # a boundary at the window's end is known by what follows it
+    found = _last_match(_PATTERN[level], text, low, high, min(high + ahead, len(text)), _BLOCK[level])
     if level is Level.HEADING and headings:
         known = bisect_right(headings, high)
         if known and headings[known - 1] > max(low, found):
@@ -67,12 +67,11 @@ def last_boundary(text: str, level: Level, low: int, high: int, headings: Sequen
 
 def first_cluster_end(text: str, start: int, limit: int) -> int:
     """Where the grapheme cluster that begins at `start` ends; `limit` if it goes on there."""
-    match = _CLUSTER.match(text, start, limit)
-    return match.end() if match else limit
+    match = _CLUSTER.match(text[start:limit])
+    return start + match.end() if match else limit
 
 
-def _last_match(pattern: re.Pattern[str], text: str, low: int, high: int, block: int) -> int:
-    end = min(high + _LOOKAHEAD, len(text))
+def _last_match(pattern: re.Pattern[str], text: str, low: int, high: int, end: int, block: int) -> int:
     begin = high
     while begin > low:
         begin = max(low, begin - block)
@@ -94,9 +93,16 @@ def _last_cluster(text: str, low: int, high: int) -> int:
     for match in _SETTLED.finditer(text, max(low, high - 64), high):
         start = max(low, match.start())
     best = start if start > low else -1
-    # One code point past `high` tells whether a cluster goes on over it.
-    for cluster in _CLUSTER.finditer(text, start, high + 1):
-        if cluster.end() > high:
+    piece = 256
+    while start < high:
+        # A slice, since to pair regional indicators `regex` looks back to where the string begins; one code point
+        # more than wanted, since that tells whether the last cluster goes on.
+        stop = min(start + piece, high + 1)
+        *whole, _ = (start + cluster.end() for cluster in _CLUSTER.finditer(text[start:stop]))
+        if whole:
+            best = start = whole[-1]
+        elif stop > high:
             break
-        best = cluster.end()
+        else:
+            piece *= 2
     return best

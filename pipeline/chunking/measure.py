@@ -30,7 +30,7 @@ class Measure:
             start = end
         self._ends = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
         self.tokens = len(self._ends)
-        self._head = (0, 0, 0)
+        self._last_rim = (-1, 0, 0)  # start, additive place, tokens between: asked again for each end that is tried
 
     def _segment_end(self, start: int) -> int:
         if len(self.text) - start <= SEGMENT:
@@ -60,23 +60,23 @@ class Measure:
 
     def count(self, start: int, end: int) -> int:
         """Exactly tokenizer.count(text[start:end]): sums between additive places, the rims counted anew."""
-        if self._head[0] != start or not self._head[1]:
-            self._head = self._rim(start)
-        _, left, rim = self._head
+        left, rim = self._rim(start, end)
         right = self._additive_before(end) if left < end else 0
         if left >= right or (self._seams and bisect_right(self._seams, left) != bisect_right(self._seams, right)):
             return self._tokenizer.count(self.text[start:end])
         tokens = rim + self.before(right) - self.before(left)
         return tokens + self._tokenizer.count(self.text[right:end]) if right < end else tokens
 
-    def _rim(self, start: int) -> tuple[int, int, int]:
-        """`start`, the next additive place (the text's end if it is far), and the tokens between them."""
+    def _rim(self, start: int, end: int) -> tuple[int, int]:
+        """The next additive place from `start` (`end` if it is far or beyond), and the tokens up to it."""
         if self._additive(start):
-            return start, start, 0
-        found = ADDITIVE.search(self.text, start, start + _REACH)
-        if not found:
-            return start, len(self.text), 0
-        return start, found.start(), self._tokenizer.count(self.text[start : found.start()])
+            return start, 0
+        if self._last_rim[0] != start:
+            found = ADDITIVE.search(self.text, start, min(start + _REACH, end))
+            if not found:
+                return end, 0
+            self._last_rim = start, found.start(), self._tokenizer.count(self.text[start : found.start()])
+        return self._last_rim[1:]
 
     def _additive(self, place: int) -> bool:
         return place <= 0 or place >= len(self.text) or ADDITIVE.match(self.text, place) is not None
