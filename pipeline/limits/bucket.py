@@ -16,7 +16,7 @@ MEASURED = 0.98
 """Of a measured rate this share is used, so that the next refusal is far."""
 ENOUGH = 5
 """Calls between two refusals that make a measurement."""
-GROWTH = (0.02, 0.002)
+GROWTH = (0.02, 0.004)
 """A second, of a rate that was guessed, and of one that was measured."""
 FORGET_S = 60.0
 
@@ -56,6 +56,11 @@ class Bucket:
         self._episodes = 0
         self._braked_at = self._emptied_at = -math.inf
 
+    @property
+    def known(self) -> bool:
+        """Whether the limit was given or told, and so must be kept."""
+        return self.synced or self._given < math.inf
+
     def refill(self, now: float) -> None:
         """Bring the level up to `now`; a clock that goes back is held still."""
         if self.rate < math.inf:
@@ -84,6 +89,8 @@ class Bucket:
     def correct(self, delta: float, started: float) -> None:
         """Book `delta` more (less if negative) than was taken by a call sent at `started`."""
         self.spent += delta
+        if self._mark is not None and started < self._mark[0]:
+            self._mark = (self._mark[0], self._mark[1] + delta)
         if self.rate < math.inf and started >= self._emptied_at:  # else the level was set since, without that call
             self.level = min(self.burst, self.level - delta)
 

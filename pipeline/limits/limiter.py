@@ -46,12 +46,13 @@ _DOWN = frozenset({Cause.CONNECTION, Cause.SERVER_ERROR, Cause.OVERLOADED, Cause
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Leave to send one call of `tokens` (the caller's estimate, held back in the bucket). `depth`: calls in flight
-    with this one; `before`: calls and tokens accepted before it, as far as known; `probe`: the one call that tries
-    whether an outage is over."""
+    """Leave to send one call of `tokens` (the caller's estimate), of which `reserved` are held back. `depth`: calls in
+    flight with this one; `before`: calls and tokens accepted before it, as far as known; `probe`: the one call that
+    tries whether an outage is over."""
 
     id: int
     tokens: int
+    reserved: float
     started: float
     depth: int
     before: tuple[float, float]
@@ -88,6 +89,7 @@ class Limiter:
         self._answers = 0
         self._answered_at = now
         self._mean_tokens = 0.0
+        self._unused_tokens = 0.0  # of a call's tokens, on average: it may not need all its output
         self._size_spread = 0.0  # mean absolute deviation over the mean
         self._lag_factor = 1.0
         self._pause_until = -math.inf
@@ -112,20 +114,25 @@ class Limiter:
             self._full_at = now
             wait_s = self._trickle_s(now)
         else:
-            wait_s = max(self._requests.wait_s(1, now), self._tokens.wait_s(tokens, now))
-        return max(wait_s, 1e-3) if wait_s > 0 else self._lease(tokens, now)
+            # A limit that is known is never to be passed; one that was found is in tokens used, not in tokens allowed.
+            reserved = float(tokens) if self._tokens.known else max(tokens - self._unused_tokens, tokens / 10)
+            wait_s = max(self._requests.wait_s(1, now), self._tokens.wait_s(reserved, now))
+            if wait_s <= 0:
+                return self._lease(tokens, reserved, now)
+        return max(wait_s, 1e-3)
 
-    def _lease(self, tokens: int, now: float) -> Lease:
+    def _lease(self, tokens: int, reserved: float, now: float) -> Lease:
         lease = Lease(
             id=self._leases,
             tokens=tokens,
+            reserved=reserved,
             started=now,
             depth=len(self._open) + 1,
             before=(self._requests.spent, self._tokens.spent),
             probe=self._outage_s > 0,
         )
         self._requests.take(1, now)
-        self._tokens.take(tokens, now)
+        self._tokens.take(reserved, now)
         self._leases += 1
         weight = 1 / min(self._leases, 50)
         self._mean_tokens += (tokens - self._mean_tokens) * weight
@@ -188,7 +195,8 @@ class Limiter:
         if self._open.pop(lease.id, None) is None:
             return
         if used_tokens is not None:
-            self._tokens.correct(used_tokens - lease.tokens, lease.started)
+            self._tokens.correct(used_tokens - lease.reserved, lease.started)
+            self._unused_tokens += (lease.tokens - used_tokens - self._unused_tokens) / min(10, self._answers + 1)
         if isinstance(reply, Answer):
             self._answered(lease, now, reply.rate)
         elif reply is not None and reply.cause not in _UNSENT:
@@ -217,7 +225,7 @@ class Limiter:
             self._pause_until = max(self._pause_until, now + rejection.retry_after_s)
         if rejection.cause is Cause.RATE_LIMITED:  # a refused call is not charged
             self._requests.correct(-1, lease.started)
-            self._tokens.correct(-lease.tokens, lease.started)
+            self._tokens.correct(-lease.reserved, lease.started)
             self._read(rejection.rate, now)
             self._alive(lease)
             if lease.started > self._episode_at:  # of calls sent before, refusals say nothing new
@@ -238,7 +246,7 @@ class Limiter:
             return
         lag_s = self._lag_factor * min(LAG_S[1], max(LAG_S[0], self._latency.fastest_s / 2))
         unseen = list(takewhile(lambda other: other.started > now - lag_s, reversed(self._recent)))
-        tokens = sum(other.tokens for other in unseen)
+        tokens = sum(other.reserved for other in unseen)
         self._requests.sync(rate.limit_requests, rate.remaining_requests, rate.reset_requests_s, len(unseen), now)
         self._tokens.sync(rate.limit_tokens, rate.remaining_tokens, rate.reset_tokens_s, tokens, now)
 
@@ -265,10 +273,10 @@ class Limiter:
             self._lag_factor = min(8.0, 2 * self._lag_factor)  # explained: the mirror ran ahead, trust it less
             return
         resume_at = max(now, self._pause_until)
-        for kind, bucket, cost in ((0, self._requests, 1), (1, self._tokens, lease.tokens)):
+        for kind, bucket, cost in ((0, self._requests, 1), (1, self._tokens, lease.reserved)):
             bucket.emptied(lease.started, lease.before[kind], cost, self._densest(lease, kind), resume_at)
-        if self._size_spread > 0.3:  # calls that differ in size: it is rather the tokens that ran out
-            self._requests.relax(1.5)
+        # Where calls differ in size it is rather the tokens that ran out; where not, one of the two is enough.
+        (self._requests if self._size_spread > 0.3 else self._tokens).relax(1.5)
         self._close_episodes = self._close_episodes + 1 if now - previous < EPISODES_CLOSE_S else 0
         # A depth that was answered before is not the cause, unless refusals go on although the rates were cut.
         if lease.depth > max(1, self._answered_depth if self._close_episodes < CLOSE_EPISODES else 1):

@@ -79,7 +79,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
     from pipeline.pricing import Budget, Pricing
     from pipeline.providers.http import ApiKey, HttpProvider
     from pipeline.providers.openai import dialect
-    from pipeline.types import Completion, Message, Reply, Request
+    from pipeline.types import Completion, Reply, Request
 
     class Mute:
         """The provider with its rate headers withheld."""
@@ -122,33 +122,44 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
             pricing=Pricing(mode="per_token", source="job", input_pusd=70_000, output_pusd=280_000),
             settings=settings,
         )
-        work = enumerate(case.bodies)
+        freed = asyncio.Event()
         open_calls: set[asyncio.Task[Any]] = set()
-        exhausted = False
-        while True:
-            while not exhausted and len(open_calls) < dispatch.gate.slots():
-                item = next(work, None)
-                if item is None:
-                    exhausted = True
-                    break
-                index, size = item
-                text = f"ITEM-{index:08d} " + "x" * (size - FRAME_BYTES - 14)
-                request = Request(
-                    provider="openai",
-                    model="gpt-4o-mini",
-                    messages=(Message("user", text),),
-                    max_output_tokens=MAX_OUTPUT_TOKENS,
-                    temperature=0.7,
-                    top_p=0.9,
-                    input_tokens=size // 4,
-                )
-                open_calls.add(asyncio.create_task(dispatch.complete(request, request.key, f"{index}")))
-            if not open_calls:
-                break
-            done, open_calls = await asyncio.wait(open_calls, return_when=asyncio.FIRST_COMPLETED)
-            lost += sum(not isinstance(task.result().outcome, Completion) for task in done)
+
+        async def call(index: int, size: int) -> None:
+            nonlocal lost
+            request = _request(index, size)
+            answered = await dispatch.complete(request, request.key, f"{index}")
+            lost += not isinstance(answered.outcome, Completion)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            open_calls.discard(task)
+            freed.set()
+
+        for index, size in enumerate(case.bodies):
+            while len(open_calls) >= dispatch.gate.slots():
+                freed.clear()
+                await freed.wait()
+            task = asyncio.create_task(call(index, size))
+            open_calls.add(task)
+            task.add_done_callback(ended)
+        await asyncio.gather(*open_calls)
     await provider.aclose()
     return lost
+
+
+def _request(index: int, size: int) -> Any:
+    from pipeline.types import Message, Request
+
+    text = f"ITEM-{index:08d} " + "x" * (size - FRAME_BYTES - 14)
+    return Request(
+        provider="openai",
+        model="gpt-4o-mini",
+        messages=(Message("user", text),),
+        max_output_tokens=MAX_OUTPUT_TOKENS,
+        temperature=0.7,
+        top_p=0.9,
+        input_tokens=size // 4,
+    )
 
 
 def child(url: str, name: str, mode: str) -> None:
