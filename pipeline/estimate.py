@@ -14,7 +14,7 @@ from pipeline.ledger import Ledger, Stored
 from pipeline.pricing import bound, cost, usd
 from pipeline.readers import Unread, discover, read
 from pipeline.session import Session, open_session
-from pipeline.types import Completion, Document, Failure, Outcome, Request, Usage
+from pipeline.types import Cause, Completion, Document, Failure, Outcome, Request, Usage
 
 __all__ = ["SCENARIOS", "Estimator", "Scenario", "Tally", "estimate_job"]
 
@@ -55,6 +55,7 @@ class Estimator:
     chunks: int = 0
     tallies: dict[Scenario, Tally] = field(default_factory=lambda: {scenario: Tally() for scenario in SCENARIOS})
     _asked: set[tuple[Scenario, str]] = field(default_factory=set)  # equal requests are paid once
+    _refused: dict[tuple[str | None, str | None], Outcome] = field(default_factory=dict)  # forms a run will not ask
 
     def add(self, documents: tuple[Document, ...]) -> None:
         """Drive this unit's generator once a scenario. Raises DocumentError as the kind does."""
@@ -87,9 +88,15 @@ class Estimator:
         known = self.stored(keys)
         outcomes: list[Outcome] = []
         for key, request in zip(keys, requests, strict=True):
+            form = request.structured_output, request.schema
             if key in known:
-                tally.reused += 1
                 outcomes.append(_outcome(known[key]))
+                tally.reused += known[key].cause is None
+                if known[key].cause is Cause.UNSUPPORTED:
+                    self._refused[form] = outcomes[-1]
+                continue
+            if form in self._refused:
+                outcomes.append(self._refused[form])
                 continue
             usage = self._usage(request, scenario)
             if (scenario, key) in self._asked:

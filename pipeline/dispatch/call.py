@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import tenacity
@@ -64,16 +64,30 @@ class Dispatch:
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _in_flight: dict[str, asyncio.Future[Outcome]] = field(default_factory=dict)
     _answered_now: set[str] = field(default_factory=set)
+    _forms: dict[tuple[str | None, str | None], Failure | None] = field(default_factory=dict)  # refused; None: answered
     _sending: set[asyncio.Future[Reply]] = field(default_factory=set)
     _abandoned: bool = False
 
     def reuse(self, calls: Sequence[tuple[str, Request]]) -> dict[str, Answered]:
         """What the ledger already answers of `calls` (key, request), by key; it costs nothing.
 
-        With `fresh`, only what this run has asked itself."""
+        With `fresh`, only what this run has asked itself. A form of structured output whose first request was
+        refused as such is not sent again: its further requests fail alike, here."""
         keys = [key for key, _ in calls if not self.fresh or key in self._answered_now]
         kept = self.ledger.stored(keys, retry_failed=self.retry_failed) if keys else {}
-        return {key: reused(kept[key], request) for key, request in calls if key in kept}
+        known = {}
+        for key, request in calls:
+            if key in kept:
+                known[key] = reused(kept[key], request)
+                self._learn(request, known[key].outcome)
+            elif refused := self._forms.get((request.structured_output, request.schema)):
+                known[key] = Answered(replace(refused, key=key), ())
+        return known
+
+    def _learn(self, request: Request, outcome: Outcome) -> None:
+        refused = outcome if isinstance(outcome, Failure) else None
+        if refused is None or refused.cause is Cause.UNSUPPORTED:
+            self._forms.setdefault((request.structured_output, request.schema), refused)
 
     def halt(self, cause: Cause, message: str) -> None:
         """Send nothing more; what is in flight goes on. The first cause stays."""
@@ -109,6 +123,7 @@ class Dispatch:
             raise
         else:
             future.set_result(answered.outcome)
+            self._learn(request, answered.outcome)
             if self.fresh:
                 self._answered_now.add(key)
             return answered
