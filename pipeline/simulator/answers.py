@@ -41,46 +41,27 @@ def extractive(count: Callable[[str], int], words: int | None = None) -> Answere
     return answer
 
 
-def gold(
-    texts: Mapping[str, str], labels: Sequence[Mapping[str, Any]], fields: Mapping[str, str] | None = None
-) -> Answerer:
-    """Answers an extraction with the gold spans that stand whole in the chunk it was sent.
+def gold(texts: Mapping[str, str], labels: Sequence[Mapping[str, Any]]) -> Answerer:
+    """Answers an extraction with the gold spans in the chunk it was sent, one item {category, text} each, in order.
 
-    `texts`: each document's text by file. `labels`: rows of file, category, answer_text, char_start, char_end, in code
-    points of that text. Without `fields` every span is an item {category, text}; with `fields` (category to field)
-    there is one item a chunk, each field the first span of its category. A chunk of no known text has no items."""
-    by_file: dict[str, list[Mapping[str, Any]]] = {}
-    for label in labels:
-        by_file.setdefault(label["file"], []).append(label)
+    Of a span that a chunk's border divides it quotes what stands in the chunk, as a model would. `texts`: each
+    document's text by file. `labels`: rows of file, category, char_start, char_end, in code points of that text.
+    A chunk of no known text has no items."""
+    spans: dict[str, list[tuple[int, int, str]]] = {file: [] for file in texts}
+    for row in labels:
+        spans[row["file"]].append((row["char_start"], row["char_end"], row["category"]))
 
     def answer(ask: Ask) -> str:
-        chunk = ask.text
         for file, text in texts.items():
-            start = text.find(chunk)
-            if start < 0:
-                continue
-            standing = [
-                label
-                for label in sorted(by_file.get(file, ()), key=lambda row: (row["char_start"], row["char_end"]))
-                if start <= label["char_start"] and label["char_end"] <= start + len(chunk)
-            ]
-            return json.dumps({"items": _items(standing, fields)}, ensure_ascii=False)
+            begin = text.find(ask.text)
+            if begin >= 0:
+                end = begin + len(ask.text)
+                seen = [(c, text[max(a, begin) : min(b, end)].strip()) for a, b, c in sorted(spans[file])]
+                items = [{"category": c, "text": words, "evidence": {"text": words}} for c, words in seen if words]
+                return json.dumps({"items": items}, ensure_ascii=False)
         return '{"items":[]}'
 
     return answer
-
-
-def _items(labels: Sequence[Mapping[str, Any]], fields: Mapping[str, str] | None) -> list[dict[str, Any]]:
-    if fields is None:
-        return [
-            {"category": row["category"], "text": row["answer_text"], "evidence": {"text": row["answer_text"]}}
-            for row in labels
-        ]
-    first: dict[str, str] = {}
-    for row in labels:
-        if row["category"] in fields:
-            first.setdefault(fields[row["category"]], row["answer_text"])
-    return [{**first, "evidence": first}] if first else []
 
 
 def gold_from_files(path: Path) -> Answerer:
