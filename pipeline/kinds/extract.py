@@ -37,9 +37,10 @@ from pipeline.types import (
     Result,
     Span,
     Stage,
+    Steps,
 )
 
-__all__ = ["Asking", "Extractor", "Frame", "frames"]
+__all__ = ["Asking", "Extractor", "Frame", "frames", "in_forms"]
 
 MAX_REPAIR_NOTE_TOKENS = 500
 """Room that is kept in every request for saying what was wrong with an earlier answer."""
@@ -79,6 +80,39 @@ def frames(plan: ModelPlan, settings: Extraction, *, rows: bool) -> tuple[Frame,
     return tuple(made)
 
 
+def in_forms(steps: Steps, plan: ModelPlan, settings: Extraction) -> Steps:
+    """`steps`, whose requests are in the best form, asked again in the next one where the provider refuses theirs."""
+    outcomes: list[Outcome] | None = None
+    form = 0
+    while True:
+        try:
+            requests = next(steps) if outcomes is None else steps.send(outcomes)
+        except StopIteration as stop:
+            results: list[Result] = stop.value
+            return results
+        outcomes = yield [_in_form(request, form, plan, settings) for request in requests]
+        while form + 1 < len(plan.structured_output) and (
+            refused := [at for at, o in enumerate(outcomes) if isinstance(o, Failure) and o.cause is Cause.UNSUPPORTED]
+        ):
+            form += 1
+            again = yield [_in_form(requests[at], form, plan, settings) for at in refused]
+            for at, outcome in zip(refused, again, strict=True):
+                outcomes[at] = outcome
+
+
+def _in_form(request: Request, form: int, plan: ModelPlan, settings: Extraction) -> Request:
+    if form == 0:
+        return request
+    best, *_ = made = frames(plan, settings, rows=request.schema == settings.rows_schema)
+    other = made[form]
+    return replace(
+        request,
+        messages=(*other.messages, *request.messages[len(best.messages) :]),
+        structured_output=other.structured_output,
+        input_tokens=request.input_tokens + other.overhead_tokens - best.overhead_tokens,
+    )
+
+
 @dataclass(slots=True, kw_only=True)
 class Extractor:
     """One document's way, `at` its place in the unit: asked in `ask`, told in `result`."""
@@ -87,7 +121,6 @@ class Extractor:
     plan: ModelPlan
     settings: Extraction
     at: int = 0
-    mode: int = 0  # which frame; steps down where the provider refuses a form
     results: list[ChunkResult] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
@@ -129,20 +162,17 @@ class Extractor:
         records, evidence = self._merged(self.found if told.status in {"ok", "partial"} else ())
         return replace(told, records=records, evidence=evidence, rejected=rejected)
 
-    def whole_chunk(self) -> Chunk:
-        """The whole text as one chunk."""
+    def whole(self) -> Chunk:
+        """The text as one chunk: a row has no pages."""
         text = self.document.text
-        pages = [int(mark.label) for mark in self.document.marks if mark.kind == "page" and mark.label.isdecimal()]
-        return Chunk(
-            index=0,
-            span=Span(0, len(text)),
-            tokens=self.plan.tokenizer.count(text),
-            page_start=min(pages, default=None),
-            page_end=max(pages, default=None),
-        )
+        return Chunk(index=0, span=Span(0, len(text)), tokens=self.plan.tokenizer.count(text))
+
+    def _overhead(self) -> int:
+        """Of the form that takes the most room."""
+        return max(frame.overhead_tokens for frame in frames(self.plan, self.settings, rows=False))
 
     def _budget(self) -> int:
-        overhead = max(frame.overhead_tokens for frame in frames(self.plan, self.settings, rows=False))
+        overhead = self._overhead()
         spare = max(self.plan.input_tokens - overhead, 0) // 8
         note = min(MAX_REPAIR_NOTE_TOKENS, spare) if self.settings.max_repairs else 0
         return self.plan.chunk_tokens(overhead + note)
@@ -158,15 +188,10 @@ class Extractor:
         while todo:
             answered = yield from ask_chunks(self.document, todo, self.plan.tokenizer, ask, numbers)
             todo = []
-            mode = self.mode
             for chunk, outcome in answered:
                 if isinstance(outcome, Failure):
-                    if outcome.cause is Cause.UNSUPPORTED and mode + 1 < len(self.plan.structured_output):
-                        self.mode = mode + 1
-                        todo.append(chunk)
-                    else:
-                        self.rejected += keys.get(chunk.index, [])
-                        self.fail(chunk, outcome)
+                    self.rejected += keys.get(chunk.index, [])
+                    self.fail(chunk, outcome)
                     continue
                 try:
                     self.accept(chunk, outcome.text, items_of(outcome.text, self.settings.schema))
@@ -212,10 +237,10 @@ class Extractor:
     def _request(
         self, span: Span, tokens: int, index: int, stage: Stage, note: tuple[str, str] | None = None
     ) -> Request:
-        frame = frames(self.plan, self.settings, rows=False)[self.mode]
+        frame = frames(self.plan, self.settings, rows=False)[0]
         turns: tuple[Message, ...] = ()
         if note is not None:
-            room = self.plan.input_tokens - frame.overhead_tokens - tokens
+            room = self.plan.input_tokens - self._overhead() - tokens
             turns = refusal(*note)
             if self.plan.overhead_tokens(turns) > room:
                 turns = refusal("", note[1])

@@ -13,11 +13,11 @@ import orjson
 
 from pipeline.kinds.answers import InvalidAnswerError, rows_of
 from pipeline.kinds.chunks import too_long
-from pipeline.kinds.extract import Asking, Extractor, frames
+from pipeline.kinds.extract import Asking, Extractor, frames, in_forms
 from pipeline.kinds.extraction import Extraction
 from pipeline.kinds.plan import ModelPlan
 from pipeline.prompts.extract import pack
-from pipeline.types import Cause, Completion, Document, Failure, Message, Outcome, Request, Steps
+from pipeline.types import Completion, Document, Failure, Message, Outcome, Request, Steps
 
 __all__ = ["extract", "units"]
 
@@ -65,6 +65,10 @@ def extract(documents: Sequence[Document], plan: ModelPlan, settings: Extraction
 
     ok where every chunk was answered, partial where some were not, failed where none was, skipped where there is
     no text or the run ended first."""
+    return in_forms(_extract(documents, plan, settings), plan, settings)
+
+
+def _extract(documents: Sequence[Document], plan: ModelPlan, settings: Extraction) -> Steps:
     work = [Extractor(document=document, plan=plan, settings=settings, at=at) for at, document in enumerate(documents)]
     todo = [extractor for extractor in work if extractor.document.text.strip()]
     if len(todo) > 1:
@@ -89,22 +93,16 @@ def _ask_rows(
     """Ask for all rows in one request, in halves where the answer was cut or no answer at all.
 
     Comes back with those that have to be asked alone, in order."""
-    forms = frames(plan, settings, rows=True)
     alone: list[Extractor] = []
     todo = [list(work)]
-    mode = 0
     while todo:
-        groups, todo, asked = todo, [], mode
-        outcomes = yield [_request(group, plan, settings, mode) for group in groups]
+        groups, todo = todo, []
+        outcomes = yield [_request(group, plan, settings) for group in groups]
         for group, outcome in zip(groups, outcomes, strict=True):
             missing = group
-            if isinstance(outcome, Failure) and outcome.cause is Cause.UNSUPPORTED and asked + 1 < len(forms):
-                mode = asked + 1
-                todo.append(group)
-                continue
             if isinstance(outcome, Failure) and not too_long(outcome):
                 for extractor in group:
-                    extractor.fail(extractor.whole_chunk(), outcome)
+                    extractor.fail(extractor.whole(), outcome)
                 continue
             if isinstance(outcome, Completion) and not too_long(outcome):
                 missing = _take_apart(group, outcome, settings)
@@ -114,13 +112,11 @@ def _ask_rows(
                 alone += [part[0] for part in (group[:half], group[half:]) if len(part) == 1]
             else:
                 alone += missing
-    for extractor in alone:
-        extractor.mode = mode
     return sorted(alone, key=lambda extractor: extractor.at)
 
 
-def _request(group: Sequence[Extractor], plan: ModelPlan, settings: Extraction, mode: int) -> Request:
-    frame = frames(plan, settings, rows=True)[mode]
+def _request(group: Sequence[Extractor], plan: ModelPlan, settings: Extraction) -> Request:
+    frame = frames(plan, settings, rows=True)[0]
     text = pack([extractor.document.text for extractor in group])
     return plan.request(
         (*frame.messages, Message("user", text)),
@@ -143,7 +139,7 @@ def _take_apart(group: list[Extractor], outcome: Completion, settings: Extractio
     for row, extractor in enumerate(group, 1):
         if row in by_row:
             output = orjson.dumps({"items": by_row[row]}).decode()
-            extractor.accept(extractor.whole_chunk(), output, by_row[row])
+            extractor.accept(extractor.whole(), output, by_row[row])
         else:
             missing.append(extractor)
     return missing
