@@ -108,7 +108,7 @@ class Limiter:
         again; math.inf: not before a lease is settled."""
         if now < self._pause_until:
             return max(self._pause_until - now, 1e-3)
-        if self._outage_s and self._open:
+        if self._outage_s and any(other.probe for other in self._open.values()):
             return math.inf
         if len(self._open) >= int(self._window):
             self._full_at = now
