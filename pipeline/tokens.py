@@ -215,8 +215,6 @@ class _FastTokenizer:
         return ids
 
 
-# --- text before the engines -------------------------------------------------------------------------------------
-
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -297,9 +295,6 @@ def _agreed(text: str) -> bool:
     return not _disagreed_table().take(np.frombuffer(text.encode("utf-32-le"), np.uint32)).any()
 
 
-# --- from ids to offsets -----------------------------------------------------------------------------------------
-
-
 def _begun(values: list[bytes]) -> NDArray[np.uint8]:
     """For each token's bytes the number of code points that begin in them."""
     lengths = np.array([len(value) for value in values])
@@ -322,9 +317,6 @@ def _ends(text: str, ids_of: Callable[[str], Ids], starts: NDArray[np.uint8]) ->
         parts.append(ends + np.uint32(offset) if offset else ends)
         offset += len(part)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-# --- engines -----------------------------------------------------------------------------------------------------
 
 
 @lru_cache

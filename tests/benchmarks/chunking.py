@@ -5,7 +5,7 @@
 CPU seconds of this process (wall time is noise on a shared machine), contestants alternating, median of the rounds.
 Peers (semchunk, semantic-text-splitter, chonkie, langchain-text-splitters) run where they are installed: pip install
 them beside the project, not into its dependencies. `--linear` adds 1, 10 and 50 MB, each in a process of its own,
-with the growth of its peak memory as a multiple of the text's UTF-8 size.
+with the growth of its peak memory (Linux) as a multiple of the text's UTF-8 size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import itertools
-import resource
 import statistics
 import subprocess
 import sys
@@ -127,24 +126,24 @@ def compare(text: str, contestants: list[tuple[str, Contestant]], plain: Tokeniz
             print(f"  {name:34} {ratio:6.2f}   {quality(text, pieces[name], plain, budget)}")
 
 
-def peak_bytes() -> int:
-    """Peak resident memory of this process. Linux's own mark, where there is one: ru_maxrss begins at the parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def memory_bytes(mark: str) -> int:
+    """VmRSS (now) or VmHWM (the peak) of this process. ru_maxrss would begin at the parent's."""
+    return 1024 * int(Path("/proc/self/status").read_text().split(f"{mark}:")[1].split()[0])
 
 
 def measure_once(engine: str, path: str) -> None:
     """One text from its file to its chunks in this process: prints CPU seconds and the growth of peak memory."""
     counter = tokenizer("o200k_base", engine)  # type: ignore[arg-type]
     chunk("warm up – é", counter, 2)
-    before = peak_bytes()
+    Path("/proc/self/clear_refs").write_text(
+        "5"
+    )  # the peak of loading the ranks is not the text's; 1 MB fits into what that freed
+    before = memory_bytes("VmRSS")
     text = Path(path).read_text(encoding="utf-8")
     began = time.process_time()
     chunks = chunk(text, counter, 8_000)
     spent = time.process_time() - began
-    grown = peak_bytes() - before
+    grown = memory_bytes("VmHWM") - before
     size = Path(path).stat().st_size
     print(
         f"  {engine:9} {size / 1e6:5.1f} MB {len(chunks):6} chunks  {spent:6.2f} CPU s  {spent / size * 1e6:.4f} a MB"
