@@ -48,7 +48,7 @@ def units(documents: Iterable[Document], plan: ModelPlan, settings: Extraction) 
         tokens = room + 1
         if document.row is not None and len(document.text) <= room * 16:  # else no need to count
             tokens = plan.tokenizer.count(document.text) + ROW_FRAME_TOKENS
-        if unit and (len(unit) == limit or held + tokens > room or unit[-1].uri != document.uri):
+        if unit and (len(unit) == limit or held + tokens > room):
             yield tuple(unit)
             unit, held = [], 0
         if tokens > room:

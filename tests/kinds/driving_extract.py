@@ -32,7 +32,7 @@ def document(text: str, **more: Any) -> Document:
 
 
 def rows(*texts: str) -> list[Document]:
-    return [document(text, id=f"t#{n}", uri="t.csv", row=n) for n, text in enumerate(texts)]
+    return [document(text, id=f"t#{n}", uri=f"t.csv#{n}", row=n) for n, text in enumerate(texts)]
 
 
 def say(*items: dict[str, Any], finish: FinishReason = "stop") -> Callable[[Request], Outcome]:
