@@ -42,6 +42,8 @@ CODE_FIELD = regex.compile(
     r"(?:^|[ _-])(?:id|identifier|no|number|nr|ref|reference|code|key)$|nummer$|kennzeichen", regex.I
 )
 _LABEL = regex.compile(r"[\s>*_|#:\-–•`\"]+")
+_UNIT = regex.compile(r"(?:second|minute|hour|day|week|month|year)(?=s\b)|percent|%")
+"""A field that is called by its unit takes numbers of that unit alone."""
 _DATE_WORD = regex.compile(r"\bdate\b|\bdatum\b")
 
 
@@ -80,6 +82,9 @@ def weight(one: Field, text: str, found: Found) -> float:
     words = one.words
     before = text[max(0, found.start - BEFORE) : found.start].casefold()
     after = text[found.end : found.end + AFTER].casefold().split("\n\n")[0]
+    unit = _UNIT.search(words) if one.kind in ("integer", "number") else None
+    if unit is not None and not regex.match(rf"\W{{0,3}}{unit[0]}", after):
+        return 0.0
     if one.dated and (_BEGINS if _END_FIELD.search(words) else _ENDS).search(before):
         return 0.0
     worth = _near(words, before, after, 2.0, BEFORE)

@@ -85,7 +85,8 @@ _LAW_STOP = (
     r"shall|will|other|notwithstanding|irrespective|any|all|is|this|the|its|where|such|from|then)\b)"
 )
 _WORD = rf"{_LAW_STOP}\p{{Lu}}[\p{{L}}'’-]{{1,30}}"
-_NAME = rf"{_WORD}(?:\s{{1,20}}(?:of\s{{1,20}})?{_WORD}){{0,3}}"
+_PAIR = r"(?:\s{1,20}and\s{1,20}(?:Wales|Herzegovina|Tobago|Barbuda)\b)"  # one country, two names
+_NAME = rf"{_WORD}(?:\s{{1,20}}(?:of\s{{1,20}})?{_WORD}){{0,3}}{_PAIR}?"
 _LAWS = (
     regex.compile(
         r"\b(?i:laws?)(?:\s{1,20}(?i:in\s{1,9}force\s{1,9}in|of))\s{1,20}(?:(?i:the)\s{1,20})?"

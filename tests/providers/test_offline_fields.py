@@ -244,6 +244,18 @@ EVERY = {
 }
 
 
+def test_a_country_of_two_names_is_one_law() -> None:
+    law = {"type": "string"}
+    assert value("It is governed by the laws of England and Wales.", law, "governing_law") == "England and Wales"
+    assert value("It is governed by the laws of Nevada and Utah.", law, "governing_law") == "Nevada"
+
+
+def test_a_field_called_by_its_unit_takes_numbers_of_that_unit_alone() -> None:
+    text = "2. Notice. Either party gives notice of ninety (90) days, or pays 500 dollars."
+    assert value(text, {"type": "integer"}, "notice_days") == 90
+    assert value("2. Notice. A notice of 3 months.", {"type": "integer"}, "notice_days") is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
