@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pipeline.config import InputSettings
 from pipeline.errors import DocumentError
-from pipeline.readers.base import MEGABYTE, FileFormat, Format, Unread, content_id, read_bytes, read_sample, shown
+from pipeline.readers.base import MEGABYTE, FileFormat, Unread, content_id, read_bytes, read_sample, shown
 from pipeline.readers.inputs import Discovered, discover
 from pipeline.readers.registry import format_of
-from pipeline.readers.sandbox import close_sandboxes
+from pipeline.readers.sandbox import close_sandboxes, read_in_child
 from pipeline.types import Document, Source
 
 __all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "read"]
@@ -25,50 +25,41 @@ def read(source: Source, settings: InputSettings) -> Iterator[Document | Unread]
     Raises nothing for what a file does, MachineError where the machine is at its end: a document that cannot be read
     comes as Unread, and so does the rest of a table that breaks off. Blocks, so pull it from a thread. Closing it
     early frees the file and ends a child process."""
-    path, uri = Path(source.uri), shown(source.uri)
+    path, uri, media_type, rows = Path(source.uri), shown(source.uri), "application/octet-stream", 0
     try:
         head = read_sample(path)
         if not head:
             raise DocumentError("the file is empty", kind="empty")
         known = format_of(source.uri, head)
-    except DocumentError as error:
-        yield Unread(id=content_id(path.name), uri=uri, media_type="application/octet-stream", error=error)
-        return
-    if isinstance(known, FileFormat):
-        yield _read_file(path, uri, known, settings)
-        return
-    row = 0
-    try:
+        media_type = known.media_type
+        if isinstance(known, FileFormat):
+            yield _read_file(path, uri, known, settings)
+            return
         for document in known.rows(path, uri, settings):
-            row += 1
+            rows += 1
             yield document
     except DocumentError as error:
-        yield _rest(path.name, uri, known, row, error)
+        if not rows:
+            yield Unread(id=content_id(path.name), uri=uri, media_type=media_type, error=error)
+            return
+        cut = DocumentError(
+            f"the table breaks off after {rows} rows: {error.message}", kind=error.kind, hint=error.hint
+        )
+        name = content_id(path.name, str(rows))
+        yield Unread(id=name, uri=f"{uri}#{rows}", row=rows, media_type=media_type, error=cut)
 
 
 def _read_file(path: Path, uri: str, known: FileFormat, settings: InputSettings) -> Document | Unread:
-    raw = b""
+    max_mb = settings.max_document_mb
+    raw = read_bytes(path, max_mb * MEGABYTE)
+    name = content_id(f"{known.name} {known.version}", raw)
     try:
-        raw = read_bytes(path, settings.max_document_mb * MEGABYTE)
-        text = known.read(raw, settings)
+        text = read_in_child(known.name, raw, settings) if known.sandboxed else known.read(raw)
+        if len(text.text) > max_mb * MEGABYTE:
+            raise DocumentError(f"more than {max_mb} MB of text", kind="too_large")
     except DocumentError as error:
-        return Unread(id=_file_id(path, known, raw), uri=uri, media_type=known.media_type, error=error)
-    return Document(
-        id=_file_id(path, known, raw), uri=uri, text=text.text, marks=text.marks, media_type=known.media_type
-    )
-
-
-def _file_id(path: Path, known: FileFormat, raw: bytes) -> str:
-    return content_id(f"{known.name} {known.version}", raw) if raw else content_id(path.name)
-
-
-def _rest(name: str, uri: str, known: Format, row: int, error: DocumentError) -> Unread:
-    """What stands for a table that cannot be read, or not past `row` rows."""
-    if not row:
-        return Unread(id=content_id(name), uri=uri, media_type=known.media_type, error=error)
-    message = f"the table breaks off after {row} rows: {error.message}"
-    cut = DocumentError(message, kind=error.kind, hint=error.hint)
-    return Unread(id=content_id(name, str(row)), uri=f"{uri}#{row}", row=row, media_type=known.media_type, error=cut)
+        return Unread(id=name, uri=uri, media_type=known.media_type, error=error)
+    return Document(id=name, uri=uri, text=text.text, marks=text.marks, media_type=known.media_type)
 
 
 class UniqueIds:

@@ -28,6 +28,7 @@ __all__ = [
     "Text",
     "Unread",
     "content_id",
+    "is_packed",
     "open_stream",
     "read_bytes",
     "read_sample",
@@ -62,14 +63,16 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFormat:
-    """A format whose file is one document. `read` raises DocumentError for what it cannot read.
+    """A format whose file is one document. `read` raises DocumentError for what it cannot read; `sandboxed`: in a
+    child process, because it can hang, crash or eat the memory.
 
     Raise `version` when the same bytes come out as another text: document ids change with it."""
 
     name: str
     media_type: str
     extensions: tuple[str, ...]
-    read: Callable[[bytes, InputSettings], Text]
+    read: Callable[[bytes], Text]
+    sandboxed: bool = False
     version: int = 1
 
 
@@ -93,23 +96,23 @@ def shown(path: str) -> str:
 
 
 def content_id(*parts: str | bytes) -> str:
-    """16 hexadecimal digits of SHA-256 over the parts, each with its length before it."""
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
+    """16 hexadecimal digits of SHA-256 over the lengths of the parts and the parts."""
+    coded = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
+    digest = hashlib.sha256(b"".join([len(part).to_bytes(8, "big") for part in coded]))
+    for part in coded:
+        digest.update(part)
     return digest.hexdigest()[:16]
 
 
+def is_packed(path: Path) -> bool:
+    """Whether the file's content is gzip, whatever its name. Raises DocumentError."""
+    with unreadable(path), path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def open_stream(path: Path) -> BinaryIO:
-    """The file's bytes from the start, unpacked if its content is gzip, whatever its name. Raises OSError."""
-    file = path.open("rb")
-    if file.peek(2)[:2] != b"\x1f\x8b":
-        return file
-    file.close()
-    # gzip.open closes the file it opened itself, unlike GzipFile(fileobj=…)
-    return cast(BinaryIO, io.BufferedReader(gzip.open(path), SAMPLE_BYTES))
+    """The file's bytes from the start, unpacked if they are packed. Raises OSError, DocumentError."""
+    return cast(BinaryIO, io.BufferedReader(gzip.open(path), SAMPLE_BYTES)) if is_packed(path) else path.open("rb")
 
 
 def read_sample(path: Path) -> bytes:

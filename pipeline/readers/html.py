@@ -8,15 +8,12 @@ Scripts, navigation, form controls and what the page itself hides are left out.
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.config import InputSettings
 from pipeline.errors import DocumentError
 from pipeline.readers.base import FileFormat, Text
-from pipeline.readers.sandbox import sandbox
 from pipeline.readers.text import decode
 from pipeline.types import Mark
 
@@ -26,24 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "extract"]
 
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-_PARAGRAPHS = frozenset((*_HEADINGS, "p", "ul", "ol", "dl", "table", "pre", "blockquote", "figure", "hr"))
-# fmt: off
-_BLOCKS = frozenset(
-    (
-        "address", "article", "aside", "body", "br", "caption", "center", "dd", "details", "div", "dt",
-        "fieldset", "figcaption", "footer", "form", "header", "html", "legend", "li", "main", "section",
-        "summary", "tbody", "td", "tfoot", "th", "thead", "tr"
-    )
+_PARAGRAPH_TAGS = "p ul ol dl table pre blockquote figure hr"
+_PARAGRAPHS = frozenset((*_HEADINGS, *_PARAGRAPH_TAGS.split()))
+_BLOCK_TAGS = (
+    "address article aside body br caption center dd details div dt fieldset figcaption footer form header html legend "
+    "li main section summary tbody td tfoot th thead tr"
 )
-_NOISE = frozenset(
-    (
-        "audio", "button", "canvas", "datalist", "dialog", "embed", "head", "iframe", "input", "map", "menu",
-        "nav", "noscript", "object", "option", "script", "select", "style", "svg", "template", "textarea",
-        "title", "video"
-    )
+_BLOCKS = frozenset(_BLOCK_TAGS.split())
+_NOISE = (
+    "audio, button, canvas, datalist, dialog, embed, head, iframe, input, map, menu, nav, noscript, object, option, "
+    "script, select, style, svg, template, textarea, title, video, [hidden], [role=navigation], "
+    "[style*='display:none' i], [style*='display: none' i], [style*='visibility:hidden' i], "
+    "[style*='visibility: hidden' i]"
 )
-# fmt: on
-_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_LAYOUT = f"table:has(table, {', '.join(_HEADINGS)})"  # such a table arranges the page and is no table
 _SPACE = re.compile(r"[ \t\n\r\f]+")  # HTML's own white space: a no-break space is a character
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
 # What these labels mean on the web: https://encoding.spec.whatwg.org/#names-and-labels
@@ -58,17 +51,17 @@ def extract(markup: str) -> Text:
     root = tree.body or tree.root
     writer = _Writer()
     if root is not None:
-        _render(root, writer, _layout_tables(root))
+        noise, layout = ({node.mem_id for node in root.css(selector)} for selector in (_NOISE, _LAYOUT))
+        _render(root, writer, noise, layout)
     return Text("".join(writer.parts), tuple(writer.marks))
 
 
 class _Writer:
-    """Text in the making: white space waits until a word follows it. `flat`: blocks are only spaces."""
+    """Text in the making: white space waits until a word follows it."""
 
-    def __init__(self, *, flat: bool = False) -> None:
+    def __init__(self) -> None:
         self.parts: list[str] = []
         self.marks: list[Mark] = []
-        self._flat = flat
         self._length = 0
         self._gap = ""
         self._bullet = ""
@@ -94,13 +87,12 @@ class _Writer:
         self._append(text)
 
     def block(self, lines: int) -> None:
-        gap = " " if self._flat else "\n" * lines
-        if len(gap) > len(self._gap) or self._gap == " ":
-            self._gap = gap
+        if lines > len(self._gap) or self._gap == " ":
+            self._gap = "\n" * lines
 
     def item(self) -> None:
         self.block(1)
-        self._bullet = "" if self._flat else "- "
+        self._bullet = "- "
 
     def heading(self, level: int) -> None:
         """A heading of `level` begins; 0: it ends."""
@@ -111,12 +103,11 @@ class _Writer:
         self._level, self._heading = level, None
 
     def _append(self, text: str) -> None:
-        if text:
-            self.parts.append(text)
-            self._length += len(text)
+        self.parts.append(text)
+        self._length += len(text)
 
 
-def _events(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
+def _events(root: LexborNode, noise: set[int]) -> Iterator[tuple[LexborNode, bool]]:
     """(node, entered?) in document order, without recursion. What is noise is left out with all in it."""
     stack = [(root, True)]
     while stack:
@@ -128,47 +119,16 @@ def _events(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
         children = []
         child = node.child
         while child is not None:
-            if not _is_noise(child):
+            if child.mem_id not in noise:
                 children.append((child, True))
             child = child.next
         stack.extend(reversed(children))
 
 
-def _is_noise(node: LexborNode) -> bool:
-    tag = node.tag or ""
-    if tag in _NOISE or tag == "-comment":
-        return True
-    if not node.is_element_node:
-        return False
-    attributes = node.attributes
-    return bool(attributes) and (
-        "hidden" in attributes
-        or attributes.get("role") == "navigation"
-        or bool(_HIDDEN.search(attributes.get("style") or ""))
-    )
-
-
-def _layout_tables(root: LexborNode) -> set[int]:
-    """Tables that hold tables or headings: they arrange the page and are no tables."""
-    layout: set[int] = set()
-    open_tables: list[int] = []
-    for node, entered in _events(root):
-        if node.tag != "table" and node.tag not in _HEADINGS:
-            continue
-        if entered and open_tables:
-            layout.add(open_tables[-1])
-        if node.tag == "table":
-            if entered:
-                open_tables.append(node.mem_id)
-            else:
-                open_tables.pop()
-    return layout
-
-
-def _render(root: LexborNode, writer: _Writer, layout: set[int]) -> None:
+def _render(root: LexborNode, writer: _Writer, noise: set[int], layout: set[int]) -> None:
     table: int | None = None  # the table that is written as a whole, whose events are passed over
     pre = 0
-    for node, entered in _events(root):
+    for node, entered in _events(root, noise):
         tag = node.tag or ""
         if table is not None:
             table = None if node.mem_id == table and not entered else table
@@ -176,7 +136,7 @@ def _render(root: LexborNode, writer: _Writer, layout: set[int]) -> None:
             if entered:
                 text = node.text_content or ""
                 (writer.verbatim if pre and text else writer.words)(text)
-        elif tag == "table" and entered and node.mem_id not in layout and _write_table(node, writer):
+        elif tag == "table" and entered and node.mem_id not in layout and _write_table(node, writer, noise):
             table = node.mem_id
         elif tag in _PARAGRAPHS:
             writer.block(2)
@@ -189,18 +149,18 @@ def _render(root: LexborNode, writer: _Writer, layout: set[int]) -> None:
             writer.block(1)
 
 
-def _write_table(node: LexborNode, writer: _Writer) -> bool:
+def _write_table(node: LexborNode, writer: _Writer, noise: set[int]) -> bool:
     """Write a table's rows, a line each. False where it has one column and so is a box for running text."""
     rows: list[list[str]] = []
-    for inner, entered in _events(node):
+    for inner, entered in _events(node, noise):
         if not entered:
             continue
         if inner.tag in ("tr", "caption"):
             rows.append([])
         if inner.tag in ("td", "th", "caption") and rows:
-            cell = _Writer(flat=True)
-            _render(inner, cell, set())
-            rows[-1].append("".join(cell.parts).strip())
+            cell = _Writer()
+            _render(inner, cell, noise, set())
+            rows[-1].append(_SPACE.sub(" ", "".join(cell.parts)).strip())
     if max(map(len, rows), default=0) < 2:
         return False
     width = max(map(len, rows))
@@ -231,15 +191,13 @@ def _decode(raw: bytes) -> str:
     return decode(raw)
 
 
-def _read(raw: bytes, settings: InputSettings) -> Text:
-    markup = _decode(raw)
-    with sandbox(settings) as box:
-        box.send(b"H", markup.encode("utf-8", "replace"))
-        _, payload = box.receive()
-    page = json.loads(payload)
-    if not page["text"].strip():
+def _read(raw: bytes) -> Text:
+    page = extract(_decode(raw))
+    if not page.text.strip():
         raise DocumentError("no text on the page", kind="no_text", hint="Is it filled in by a script?")
-    return Text(page["text"], tuple(Mark("heading", start, label, level) for start, label, level in page["headings"]))
+    return page
 
 
-FORMAT = FileFormat(name="html", media_type="text/html", extensions=(".html", ".htm", ".xhtml"), read=_read)
+FORMAT = FileFormat(
+    name="html", media_type="text/html", extensions=(".html", ".htm", ".xhtml"), read=_read, sandboxed=True
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from pipeline.config import InputSettings
 from pipeline.readers.base import FileFormat, Text
 from pipeline.readers.text import decode
 from pipeline.types import Mark
@@ -58,7 +57,7 @@ def _opens_fence(line: str) -> str:
     return fence[1]
 
 
-def _read(raw: bytes, settings: InputSettings) -> Text:
+def _read(raw: bytes) -> Text:
     text = decode(raw)
     return Text(text, headings(text))
 

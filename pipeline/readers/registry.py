@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from pipeline.readers import html, markdown, pdf, tables, text
+from pipeline.readers import html, markdown, parquet, pdf, tables, text
 from pipeline.readers.base import Format
 
 __all__ = ["FORMATS", "format_of", "is_known"]
@@ -16,7 +16,7 @@ FORMATS: tuple[Format, ...] = (
     pdf.FORMAT,
     tables.CSV,
     tables.JSONL,
-    tables.PARQUET,
+    parquet.FORMAT,
 )
 
 _BY_EXTENSION = {extension: known for known in FORMATS for extension in known.extensions}
@@ -38,7 +38,7 @@ def format_of(path: str, head: bytes) -> Format:
     if head.startswith(b"%PDF-"):
         return pdf.FORMAT
     if head.startswith((b"PAR1", b"PARE")):
-        return tables.PARQUET
+        return parquet.FORMAT
     known = _BY_EXTENSION.get(extension_of(path))
     if known:
         return known

@@ -6,26 +6,27 @@ import atexit
 import contextlib
 import json
 import os
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from pipeline.config import InputSettings
 from pipeline.errors import DocumentError
-from pipeline.readers.base import MEGABYTE
+from pipeline.readers.base import MEGABYTE, Text
 from pipeline.storage import machine_errors
+from pipeline.types import Mark
 
-__all__ = ["Sandbox", "close_sandboxes", "sandbox"]
+__all__ = ["Sandbox", "close_sandboxes", "read_frame", "read_in_child", "sandbox", "write_frame"]
 
-_SCRIPT = Path(__file__).with_name("sandbox_worker.py")
+_HEAD = struct.Struct("8sQ")  # a frame's name and the bytes of its payload
+_MODULE = "pipeline.readers.sandbox_worker"
 _BASE_MEMORY = 2**30
 _LATE = 1
 """The exit code of a child that stopped itself because a file took too long."""
-_USES = 500
-"""A child is replaced after so many files, so that a leak in a library stays small."""
 
 # The child gets no more of our environment than it needs to start: no API key, no proxy, no token.
 _ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TZ", "HOME")
@@ -34,17 +35,34 @@ _idle: list[Sandbox] = []
 _lock = threading.Lock()
 
 
+def write_frame(pipe: IO[bytes], name: str, payload: bytes) -> None:
+    """Send a frame. `name`: at most 8 ASCII characters."""
+    pipe.write(_HEAD.pack(name.encode(), len(payload)))
+    pipe.write(payload)
+    pipe.flush()
+
+
+def read_frame(pipe: IO[bytes], max_bytes: int = sys.maxsize) -> tuple[str, bytes] | None:
+    """The next frame's name and payload; None where the pipe ends first, or a payload would pass `max_bytes`."""
+    head = pipe.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    name, size = _HEAD.unpack(head)
+    payload = pipe.read(size) if size <= max_bytes else b""
+    return (name.rstrip(b"\0").decode(), payload) if len(payload) == size else None
+
+
 class Sandbox:
-    """One child process. `send` and `receive` raise DocumentError: timeout, crashed, or what the child refused."""
+    """One child process, that reads one file after the other."""
 
     def __init__(self, memory_bytes: int, timeout_s: float) -> None:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"] = "1"
         environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space, which is limited
-        with machine_errors(_SCRIPT):
+        with machine_errors(Path(sys.executable)):
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", str(_SCRIPT), str(memory_bytes), str(timeout_s)],
+                [sys.executable, "-P", "-m", _MODULE, str(memory_bytes), str(timeout_s)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -52,37 +70,30 @@ class Sandbox:
                 start_new_session=True,  # an interrupt in the terminal is for us, and we finish what we began
             )
         self.limits = memory_bytes, timeout_s
-        self.uses = 0
         self.busy = False
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, kind: bytes, payload: bytes) -> None:
-        """One frame to the child."""
+    def ask(self, name: str, payload: bytes) -> Iterator[bytes]:
+        """The child's answers to a request, in order. Raises DocumentError: timeout, crashed, or what it refused."""
         self.busy = True
-        stdin = cast(IO[bytes], self._process.stdin)
         try:
-            stdin.write(kind + len(payload).to_bytes(8, "big"))
-            stdin.write(payload)
-            stdin.flush()
+            write_frame(cast(IO[bytes], self._process.stdin), name, payload)
         except BrokenPipeError as error:
             raise self._death() from error
-
-    def receive(self) -> tuple[bytes, bytes]:
-        """The child's next frame."""
-        stdout = cast(IO[bytes], self._process.stdout)
-        head = stdout.read(9)
-        size = int.from_bytes(head[1:], "big")
-        payload = stdout.read(min(size, self.limits[0]))
-        if len(head) < 9 or len(payload) < size:
-            raise self._death()
-        self.busy = head[:1] not in (b"E", b"Z")
-        if head[:1] == b"E":
-            refused: dict[str, Any] = json.loads(payload)
-            raise DocumentError(refused["message"], kind=refused["kind"])
-        return head[:1], payload
+        while frame := read_frame(cast(IO[bytes], self._process.stdout), self.limits[0]):
+            mark, answer = frame
+            if mark == "more":
+                yield answer
+                continue
+            self.busy = False
+            if mark == "error":
+                message, hint, kind = json.loads(answer)
+                raise DocumentError(message, hint=hint, kind=kind)
+            return
+        raise self._death()
 
     def _death(self) -> DocumentError:
         code = self._process.wait()
@@ -110,12 +121,19 @@ def sandbox(settings: InputSettings) -> Iterator[Sandbox]:
     try:
         yield box
     finally:
-        box.uses += 1
-        if not box.busy and box.alive and box.uses < _USES:
+        if not box.busy and box.alive:
             with _lock:
                 _idle.append(box)
         else:
             box.close()
+
+
+def read_in_child(name: str, raw: bytes, settings: InputSettings) -> Text:
+    """What the reader of the format `name` makes of `raw`. Raises DocumentError."""
+    with sandbox(settings) as box:
+        (answer,) = box.ask(name, raw)
+    text, marks = json.loads(answer)
+    return Text(text, tuple(Mark(*mark) for mark in marks))
 
 
 def close_sandboxes() -> None:

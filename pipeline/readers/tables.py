@@ -1,6 +1,6 @@
-"""Tables: each row of a CSV, Parquet or JSON Lines file is a document, read as a stream and in order.
+"""Tables: each row of a CSV or JSON Lines file is a document, read as a stream and in order.
 
-CSV knows no types: kept columns of it are text. JSON Lines and Parquet keep theirs as Python values.
+CSV knows no types: kept columns of it are text. JSON Lines keeps its own as Python values.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import codecs
 import csv
 import io
 import itertools
-import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,15 +26,13 @@ from pipeline.readers.base import (
     Unread,
     content_id,
     open_stream,
-    read_bytes,
     read_sample,
     unreadable,
 )
 from pipeline.readers.text import encoding_of
-from pipeline.storage import machine_errors
 from pipeline.types import Document
 
-__all__ = ["CSV", "JSONL", "PARQUET"]
+__all__ = ["CSV", "JSONL", "Table", "resolve"]
 
 _DELIMITERS = ",;\t|"
 _PEEKED_LINES = 100
@@ -44,85 +40,68 @@ _PEEKED_CHARS = 2**22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    """A table's place and columns, resolved. Makes the Documents of its rows."""
+class Table:
+    """A table's place and columns, resolved; `kept` are the names of those carried along, in order."""
 
     uri: str
+    name: str
     media_type: str
     text_column: str
     id_column: str | None
-    kept: tuple[str, ...]
+    kept: dict[str, None]
     max_chars: int
 
-    def document(self, row: int, values: Mapping[str, Any]) -> Document | Unread:
-        text = values.get(self.text_column)
-        if isinstance(text, bytes):
-            try:
-                text = text.decode()
-            except UnicodeDecodeError:
-                return self.unread(row, DocumentError("its text is not UTF-8", kind="not_text"), values)
-        if text is None:
-            text = ""
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            return self.unread(
-                row, DocumentError(f"its {self.text_column!r} is {kind}, not text", kind="not_text"), values
-            )
-        if len(text) > self.max_chars:
-            message = f"its text is larger than {self.max_chars // MEGABYTE} MB"
-            return self.unread(row, DocumentError(message, kind="too_large"), values)
-        return Document(
-            id=self._id(row, values, text),
-            uri=f"{self.uri}#{row}",
-            row=row,
-            text=text,
-            media_type=self.media_type,
-            columns={name: values.get(name) for name in self.kept},
-        )
-
-    def unread(self, row: int, error: DocumentError, values: Mapping[str, Any] | None = None) -> Unread:
-        values = values or {}
-        return Unread(
-            id=self._id(row, values, ""),
-            uri=f"{self.uri}#{row}",
-            row=row,
-            media_type=self.media_type,
-            columns={name: values.get(name) for name in self.kept},
-            error=error,
-        )
-
-    def _id(self, row: int, values: Mapping[str, Any], text: str) -> str:
+    def document(self, row: int, values: Mapping[str, Any], error: DocumentError | None = None) -> Document | Unread:
+        """The document of a row; Unread for `error`, or where its text is none."""
+        text = error or self._text(values.get(self.text_column))
         named = values.get(self.id_column) if self.id_column else None
         if named is None or named == "":
-            return content_id(Path(self.uri).name, str(row), text)
-        return str(named)
+            named = content_id(f"{self.name}#{row}", text if isinstance(text, str) else "")
+        columns = {name: values.get(name) for name in self.kept}
+        place = f"{self.uri}#{row}"
+        if isinstance(text, str):
+            return Document(id=str(named), uri=place, row=row, text=text, media_type=self.media_type, columns=columns)
+        return Unread(id=str(named), uri=place, row=row, media_type=self.media_type, columns=columns, error=text)
+
+    def _text(self, value: Any) -> str | DocumentError:
+        if isinstance(value, bytes):
+            try:
+                value = value.decode()
+            except UnicodeDecodeError:
+                return DocumentError("its text is not UTF-8", kind="not_text")
+        if isinstance(value, str) and len(value) <= self.max_chars:
+            return value
+        if isinstance(value, str):
+            return DocumentError(f"its text is larger than {self.max_chars // MEGABYTE} MB", kind="too_large")
+        if value is None:
+            return ""
+        return DocumentError(f"its {self.text_column!r} is {type(value).__name__}, not text", kind="not_text")
 
 
-def _resolve(uri: str, media_type: str, columns: Sequence[str], settings: InputSettings) -> _Table:
-    """The columns a job wants of this table. Raises DocumentError no_column, which lists those it has."""
-    there = ", ".join(map(repr, columns)) or "none"
-    if settings.text_column is None:
-        raise DocumentError(
-            f"a table needs input.text_column; its columns are {there}",
-            kind="no_column",
-            hint="Name the column that holds the text.",
-        )
-    kept = settings.keep_columns
-    wanted = [settings.text_column, *filter(None, [settings.id_column]), *(kept or [])]
+def resolve(uri: str, media_type: str, columns: Sequence[str], settings: InputSettings) -> Table:
+    """The columns a job wants of a table. Raises DocumentError no_column, which lists those it has."""
+    text_column, kept = settings.text_column, settings.keep_columns
+    wanted = [text_column, *filter(None, [settings.id_column]), *(kept or [])]
     twice = [name for name, count in Counter(columns).items() if count > 1 and (name in wanted or kept is None)]
     missing = [name for name in wanted if name not in columns]
-    if missing or twice:
-        problem = f"no column {missing[0]!r}" if missing else f"two columns {twice[0]!r}"
-        hint = "Name one of its columns." if missing else "Name those to keep in input.keep_columns."
-        raise DocumentError(f"{problem}; its columns are {there}", kind="no_column", hint=hint)
-    return _Table(
-        uri=uri,
-        media_type=media_type,
-        text_column=settings.text_column,
-        id_column=settings.id_column,
-        kept=tuple(kept if kept is not None else [name for name in columns if name != settings.text_column]),
-        max_chars=settings.max_document_mb * MEGABYTE,
-    )
+    if text_column is None:
+        problem, hint = "a table needs input.text_column", "Name the column that holds the text."
+    elif missing:
+        problem, hint = f"no column {missing[0]!r}", "Name one of its columns."
+    elif twice:
+        problem, hint = f"two columns {twice[0]!r}", "Name those to keep in input.keep_columns."
+    else:
+        return Table(
+            uri=uri,
+            name=Path(uri).name,
+            media_type=media_type,
+            text_column=text_column,
+            id_column=settings.id_column,
+            kept=dict.fromkeys([name for name in columns if name != text_column] if kept is None else kept),
+            max_chars=settings.max_document_mb * MEGABYTE,
+        )
+    there = ", ".join(map(repr, columns)) or "none"
+    raise DocumentError(f"{problem}; its columns are {there}", kind="no_column", hint=hint)
 
 
 def _stray_bytes(error: UnicodeError) -> tuple[str, int]:
@@ -148,32 +127,29 @@ def _lines(path: Path, settings: InputSettings) -> Iterator[str]:
             yield line
 
 
-def _peek(lines: Iterator[str]) -> list[str]:
-    """The first lines, taken off: a hundred, or fewer where they are very long."""
+def _peeked(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """The first lines (a hundred, or fewer where they are very long), and all of them."""
     head: list[str] = []
     chars = 0
     while len(head) < _PEEKED_LINES and chars < _PEEKED_CHARS and (line := next(lines, None)) is not None:
         head.append(line)
         chars += len(line)
-    return head
+    return head, itertools.chain(head, lines)
 
 
 def _csv_rows(path: Path, uri: str, settings: InputSettings) -> Iterator[Document | Unread]:
     # The csv module has one limit for all its readers; a run has one value for it.
     csv.field_size_limit(settings.max_document_mb * MEGABYTE)
-    lines = _lines(path, settings)
-    head = _peek(lines)
-    delimiter = max(_DELIMITERS, key=lambda delimiter: _fit(delimiter, head, settings.text_column))
-    cells = _cells(itertools.chain(head, lines), delimiter)
+    head, lines = _peeked(_lines(path, settings))
+    cells = _cells(lines, max(_DELIMITERS, key=lambda delimiter: _fit(delimiter, head, settings.text_column)))
     header = _header(next(cells, []))
-    table = _resolve(uri, CSV.media_type, header, settings)
+    table = resolve(uri, CSV.media_type, header, settings)
     for row, record in enumerate(cells):
-        values = dict(zip(header, record, strict=False))
+        error = None
         if len(record) < len(header) or any(record[len(header) :]):
             message = f"the row has {len(record)} cells and the header {len(header)}"
-            yield table.unread(row, DocumentError(message, kind="malformed_row"), values)
-        else:
-            yield table.document(row, values)
+            error = DocumentError(message, kind="malformed_row")
+        yield table.document(row, dict(zip(header, record, strict=False)), error)
 
 
 def _cells(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
@@ -201,18 +177,21 @@ def _header(cells: Sequence[str]) -> list[str]:
 
 
 def _jsonl_rows(path: Path, uri: str, settings: InputSettings) -> Iterator[Document | Unread]:
-    lines = _lines(path, settings)
-    head = list(_records(_peek(lines)))
-    # A key may be left out where it is null, so the columns are those of the first hundred lines together.
-    columns = list(dict.fromkeys(name for record in head if isinstance(record, dict) for name in record))
-    if not columns and head and isinstance(head[0], DocumentError):
-        raise head[0]
-    table = _resolve(uri, JSONL.media_type, columns, settings)
-    for row, record in enumerate(itertools.chain(head, _records(lines))):
+    head, lines = _peeked(_lines(path, settings))
+    first = list(_records(head))
+    # A key may be left out where it is null, so the columns are those of the first lines together.
+    columns = list(dict.fromkeys(name for record in first if isinstance(record, dict) for name in record))
+    if not columns and first and isinstance(first[0], DocumentError):
+        raise first[0]
+    table = resolve(uri, JSONL.media_type, columns, settings)
+    for row, record in enumerate(_records(lines)):
         if isinstance(record, DocumentError):
-            yield table.unread(row, record)
-        else:
-            yield table.document(row, record)
+            yield table.document(row, {}, record)
+            continue
+        if settings.keep_columns is None:  # a key that comes late is kept from there on
+            table.kept.update(dict.fromkeys(record))
+            table.kept.pop(table.text_column, None)
+        yield table.document(row, record)
 
 
 def _records(lines: Iterable[str]) -> Iterator[dict[str, Any] | DocumentError]:
@@ -227,66 +206,7 @@ def _records(lines: Iterable[str]) -> Iterator[dict[str, Any] | DocumentError]:
         yield record if isinstance(record, dict) else DocumentError("the line is JSON, but not an object")
 
 
-def _parquet_rows(path: Path, uri: str, settings: InputSettings) -> Iterator[Document | Unread]:
-    with unreadable(path), path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    if not packed:
-        yield from _parquet_file(path, uri, settings)
-        return
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as unpacked:
-        raw = read_bytes(path, settings.max_document_mb * MEGABYTE)
-        with machine_errors(Path(unpacked.name)):
-            unpacked.write(raw)
-            unpacked.flush()
-        yield from _parquet_file(Path(unpacked.name), uri, settings)
-
-
-def _parquet_file(path: Path, uri: str, settings: InputSettings) -> Iterator[Document | Unread]:
-    import pyarrow as pa
-
-    from pipeline.readers.sandbox import sandbox
-
-    with sandbox(settings) as box:
-        box.send(b"T", json.dumps({"path": str(path.absolute())}).encode())
-        _, payload = box.receive()
-        table = _resolve(uri, PARQUET.media_type, json.loads(payload)["columns"], settings)
-        wanted = list(dict.fromkeys([table.text_column, *filter(None, [table.id_column]), *table.kept]))
-        box.send(b"C", json.dumps(wanted).encode())
-        row = 0
-        while True:
-            kind, payload = box.receive()
-            if kind == b"Z":
-                return
-            batch = pa.ipc.open_stream(payload).read_next_batch()
-            columns = [_values(batch.column(name)) for name in wanted]
-            for values in zip(*columns, strict=True):
-                yield table.document(row, dict(zip(wanted, values, strict=True)))
-                row += 1
-
-
-def _values(column: Any) -> list[Any]:
-    """A column as Python values. What Python cannot hold (nanoseconds, years past 9999) comes as text."""
-    import pyarrow as pa
-
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        try:
-            return list(column.to_pylist())
-        except UnicodeDecodeError:
-            raw = column.cast(pa.large_binary()).to_pylist()
-            return [None if value is None else value.decode("utf-8", "replace") for value in raw]
-    try:
-        return list(column.to_pylist())
-    except (ValueError, OverflowError, pa.ArrowException):
-        try:
-            return list(column.cast(pa.string()).to_pylist())
-        except (ValueError, pa.ArrowException) as error:
-            raise DocumentError(f"values of type {column.type} that cannot be read: {error}") from error
-
-
 CSV = TableFormat(name="csv", media_type="text/csv", extensions=(".csv", ".tsv", ".tab"), rows=_csv_rows)
 JSONL = TableFormat(
     name="jsonl", media_type="application/x-ndjson", extensions=(".jsonl", ".ndjson", ".jsonlines"), rows=_jsonl_rows
-)
-PARQUET = TableFormat(
-    name="parquet", media_type="application/vnd.apache.parquet", extensions=(".parquet", ".pq"), rows=_parquet_rows
 )

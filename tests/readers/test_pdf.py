@@ -114,12 +114,11 @@ def test_a_child_that_dies_fails_its_document_and_the_next_one_gets_another(blow
         assert box._process.pid == child  # it is kept for the next file
         os.kill(child, blow)
         with pytest.raises(DocumentError) as caught:
-            box.send(b"P", b"x" * 10_000_000)
+            list(box.ask("pdf", b"x" * 10_000_000))
     assert caught.value.kind == "crashed"
     with sandbox(job) as box:
         assert box._process.pid != child
-        box.send(b"P", pdf("alive"))
-        assert b"alive" in box.receive()[1]
+        assert b"alive" in b"".join(box.ask("pdf", pdf("alive")))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -127,8 +126,7 @@ def test_a_child_has_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELSLAB_API_KEY", "sk-very-secret")
     close_sandboxes()
     with sandbox(InputSettings(paths=["x"])) as box:
-        box.send(b"P", pdf("text"))
-        box.receive()
+        assert list(box.ask("pdf", pdf("text")))
         for name in ("environ", "cmdline"):
             assert b"sk-very-secret" not in Path(f"/proc/{box._process.pid}/{name}").read_bytes()
 

@@ -282,6 +282,15 @@ def test_json_lines_fail_one_by_one(tmp_path: Path, read_all: Any) -> None:
     assert [d.columns["n"] for d in found if isinstance(d, Document)] == [1, 2, None, None]
 
 
+def test_a_json_key_that_first_appears_late_is_kept(tmp_path: Path, read_all: Any) -> None:
+    lines = [json.dumps({"body": str(i)} | ({"late": i} if i >= 150 else {})) for i in range(200)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    found = read_all(tmp_path / "t.jsonl", text_column="body")
+    assert [d.columns for d in found] == [{}] * 150 + [{"late": i} for i in range(150, 200)]
+    asked = read_all(tmp_path / "t.jsonl", text_column="body", keep_columns=[])
+    assert all(d.columns == {} for d in asked)
+
+
 def test_json_lines_keep_what_json_can_say(tmp_path: Path, read_all: Any) -> None:
     record = {"body": "😀 \u2028 text", "list": [1, {"a": None}], "float": 1.5}
     (tmp_path / "t.ndjson").write_text(json.dumps(record) + "\n", encoding="utf-8")
