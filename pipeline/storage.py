@@ -54,13 +54,19 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
 
 
 def fsync_folder(path: Path) -> None:
     """Make the names in a folder durable. Raises MachineError."""
+    if os.name == "nt":  # a folder cannot be opened there; NTFS journals the names itself
+        return
     with machine_errors(path):
-        _fsync_folder(path)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def commit_folder(folder: Path, final: Path) -> None:
@@ -72,21 +78,11 @@ def commit_folder(folder: Path, final: Path) -> None:
             for name in names:
                 with Path(place, name).open("rb+") as file:
                     os.fsync(file.fileno())
-            _fsync_folder(Path(place))
+            fsync_folder(Path(place))
         folder.rename(final)
-        _fsync_folder(final.parent)
+        fsync_folder(final.parent)
         if folder.parent != final.parent:
-            _fsync_folder(folder.parent)
-
-
-def _fsync_folder(path: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; NTFS journals the names itself
-        return
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            fsync_folder(folder.parent)
 
 
 def _raise(error: OSError) -> None:

@@ -37,16 +37,15 @@ def discover(settings: InputSettings) -> Discovered:
     for path in settings.paths:
         files = 0
         for name, named in _entries(path):
-            status = None if name is None else _status(name, named)
-            if name is None or status is None or not (named or is_known(name)):
+            status = _status(name, named)
+            if status is None or not (named or (is_known(name) and not _hidden(name))):
                 ignored += 1
                 continue
             files += 1
-            version = f"{status.st_mtime_ns}-{status.st_size}"
-            source = Source(uri=name, size=status.st_size, version=version)
-            known = found.setdefault((status.st_dev, status.st_ino), source)
-            if name < known.uri:  # which of two names a file goes by must not depend on the order of paths
-                found[status.st_dev, status.st_ino] = source
+            source = Source(uri=name, size=status.st_size, version=f"{status.st_mtime_ns}-{status.st_size}")
+            file = status.st_dev, status.st_ino
+            # which of two names a file goes by must not depend on the order of paths
+            found[file] = min(source, found.get(file, source), key=lambda source: source.uri)
         if not files:
             raise JobError(f"input.paths: {shown(path)}: nothing there to read", hint=_HINT)
     return Discovered(tuple(sorted(found.values(), key=lambda source: source.uri)), ignored)
@@ -55,8 +54,8 @@ def discover(settings: InputSettings) -> Discovered:
 _HINT = "Paths are taken from the working directory."
 
 
-def _entries(path: str) -> Iterator[tuple[str | None, bool]]:
-    """(file, named on purpose?) for each entry; None stands for one that is hidden."""
+def _entries(path: str) -> Iterator[tuple[str, bool]]:
+    """(file, named on purpose?) for each entry; a hidden folder is one entry."""
     if re.match(r"[a-z][a-z0-9+.-]+://", path):
         raise JobError(f"input.paths: {shown(path)}: only local paths can be read", hint="Copy the files here first.")
     place = os.path.expanduser(path)  # noqa: PTH111 - the name must stay as the user wrote it: no `./` lost
@@ -72,16 +71,18 @@ def _entries(path: str) -> Iterator[tuple[str | None, bool]]:
         raise JobError(f"input.paths: {shown(path)}: no such file or folder", hint=_HINT)
 
 
-def _walk(folder: str) -> Iterator[str | None]:
+def _walk(folder: str) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise JobError(f"input.paths: {shown(error.filename)}: {error.strerror}") from error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
-        for name in [*folders, *names]:
-            if name.startswith("."):
-                yield None
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(place, name) for name in names if not name.startswith("."))  # noqa: PTH118
+        hidden = [name for name in folders if _hidden(name)]
+        folders[:] = [name for name in folders if not _hidden(name)]
+        yield from (os.path.join(place, name) for name in [*names, *hidden])  # noqa: PTH118
+
+
+def _hidden(name: str) -> bool:
+    return os.path.basename(name).startswith(".")  # noqa: PTH119
 
 
 def _status(name: str, named: bool) -> os.stat_result | None:
