@@ -1,0 +1,307 @@
+"""Whole extraction runs: over HTTP against the simulator, or with the embedded provider, judged by what was written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from benchmarks.extraction import DATA, Spans, gold_spans, simulator
+from click.testing import CliRunner
+from rich.console import Console
+
+from pipeline.cli import main
+from pipeline.config import load_job
+from pipeline.estimate import estimate_job
+from pipeline.run import RunOptions, exit_code, run_job
+from pipeline.simulator import Ask, Server, serve
+from pipeline.simulator.settings import parse_settings
+
+PARTY = {"type": "object", "properties": {"party": {"type": "string"}, "signed": {"type": "string", "format": "date"}}}
+SENTENCES = [f"Acme {n} signed on {1 + n % 28} May 2021 in the presence of a notary. " for n in range(40)]
+
+
+@contextmanager
+def serving(answerer: Callable[[Ask], str] | None = None, **settings: Any) -> Iterator[Server]:
+    """A simulator in a thread of its own."""
+    started: queue.Queue[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def live() -> None:
+        async with serve(parse_settings({"tokenizer": "bytes", **settings}, "test"), answerer) as server:
+            stop = asyncio.Event()
+            started.put((server, asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(live(),))
+    thread.start()
+    server, loop, stop = started.get(timeout=10)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def job_file(folder: Path, server: Server | None = None, **tables: Any) -> Path:
+    """A job over `folder`/in; keyword arguments are keys of the job file's tables, in JSON's values."""
+    (folder / "schema.json").write_text(json.dumps(tables.pop("schema", PARTY)))
+    model: dict[str, Any] = {"provider": "offline"}
+    if server is not None:
+        model = {"provider": "openai", "name": "m", "base_url": f"{server.url}/v1", "context_window": 100_000}
+        tables["pricing"] = {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0}
+    settings = {
+        "input": {"paths": [str(folder / "in")]},
+        "model": model,
+        "extract": {"schema": "schema.json"},
+        "output": {"path": str(folder / "out")},
+    }
+    lines = ['name = "found"', 'kind = "extract"']
+    for table in {**settings, **tables}:
+        keys = {**settings.get(table, {}), **tables.get(table, {})}
+        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+    path = folder / "job.toml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def run(folder: Path, server: Server | None = None, **tables: Any) -> dict[str, Any]:
+    return run_job(load_job(job_file(folder, server, **tables)), RunOptions(), Console(quiet=True))
+
+
+def table(manifest: dict[str, Any], name: str) -> pl.DataFrame:
+    return pl.read_parquet(Path(manifest["run_dir"]) / f"{name}.parquet")
+
+
+def said(*items: dict[str, Any]) -> str:
+    return json.dumps({"items": items})
+
+
+def parties(ask: Ask) -> str:
+    """One item a sentence that stands whole in the chunk."""
+    found = [s for s in SENTENCES if s.strip() in ask.text]
+    names = [" ".join(s.split()[:2]) for s in found]
+    return said(*({"party": n, "evidence": {"party": f"{n} signed"}} for n in names))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+# --- gold ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gold_url() -> Iterator[str]:
+    labels = DATA / "contracts" / "gold_labels.parquet"
+    if not labels.is_file():
+        pytest.skip("the shared contracts are not here")
+    with simulator(answer="gold", gold=labels.resolve()) as url:
+        yield url
+
+
+@pytest.mark.parametrize(("tokens", "overlap"), [(1_000, 0), (1_000, 200), (8_000, 0)])
+def test_every_gold_span_comes_back_once_with_its_offsets(
+    gold_url: str, tmp_path: Path, tokens: int, overlap: int
+) -> None:
+    contracts = (DATA / "contracts").resolve()
+    files = sorted(path.name for path in (contracts / "txt").iterdir())[:3]
+    found = gold_spans(tmp_path, gold_url, contracts, files, tokens, overlap)
+    assert found.gold == 80
+    assert found == Spans(found.gold, found.gold, found.gold, found.resolved)
+
+
+# --- types and rows -----------------------------------------------------------------------------------------------
+
+TYPED = {
+    "type": "object",
+    "properties": {
+        "day": {"type": "string", "format": "date"},
+        "at": {"type": "string", "format": "date-time"},
+        "level": {"type": "string", "enum": ["low", "high"]},
+        "place": {"type": "object", "properties": {"city": {"type": "string"}, "km": {"type": "number"}}},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "count": {"type": "integer"},
+        "sure": {"type": ["boolean", "null"]},
+    },
+}
+
+
+def test_records_have_the_schemas_types_also_without_a_row(folder: Path) -> None:
+    item = {"day": "2024-02-29", "at": "2024-02-29T12:00:00+02:00", "level": "high",
+            "place": {"city": "Ulm", "km": 3}, "names": ["a", "b"], "count": 4, "sure": False}  # fmt: skip
+    (folder / "in" / "a.txt").write_text("Ulm, 29 February 2024.")
+    many = {"cardinality": "many"}
+    with serving(lambda _: said(item)) as server:
+        full = pq.read_table(Path(run(folder, server, schema=TYPED, extract=many)["run_dir"]) / "records.parquet")
+    with serving(lambda _: said()) as server:
+        other = {"path": str(folder / "other")}
+        empty = run(folder, server, schema=TYPED, extract=many, output=other)
+    nothing = pq.read_table(Path(empty["run_dir"]) / "records.parquet")
+    assert (len(full), len(nothing)) == (1, 0)
+    assert full.schema.equals(nothing.schema)
+    types = {name: full.schema.field(name).type for name in TYPED["properties"]}  # type: ignore[attr-defined]
+    assert types["day"] == pa.date32()
+    assert pa.types.is_dictionary(types["level"])
+    assert types["place"] == pa.struct([("city", pa.string()), ("km", pa.float64())])
+    assert pa.types.is_list(types["names"])
+    (record,) = full.to_pylist()
+    assert (str(record["day"]), str(record["at"]), record["place"]["km"]) == (
+        "2024-02-29",
+        "2024-02-29 10:00:00+00:00",
+        3,
+    )
+    assert (record["names"], record["count"], record["sure"]) == (["a", "b"], 4, False)
+
+
+def test_with_many_what_two_overlapping_chunks_saw_is_one_item(folder: Path) -> None:
+    (folder / "in" / "a.txt").write_text("".join(SENTENCES))
+    with serving(parties) as server:
+        for key in (["party"], []):
+            extract = {"cardinality": "many", "key": key}
+            manifest = run(folder, server, extract=extract, chunking={"max_tokens": 120, "overlap_tokens": 40})
+            assert manifest["counts"]["chunks"] > 5
+            assert table(manifest, "records")["party"].to_list() == [f"Acme {n}" for n in range(40)]
+            assert table(manifest, "records")["item"].to_list() == list(range(40))
+            evidence = table(manifest, "evidence")
+            assert len(evidence) == 40
+            assert evidence["support"].max() == 2
+
+
+@pytest.mark.parametrize("packed", [1, 10, "auto"])
+def test_one_row_in_is_one_row_out_in_order_with_its_columns(folder: Path, packed: int | str) -> None:
+    texts = ["" if n % 7 == 3 else f'Ticket {n}:\n"write", to user{n}@mail.example' for n in range(50)]
+    texts[20] += " word" * 3_000
+    given = pl.DataFrame({"key": [f"k{n}" for n in range(50)], "text": texts, "channel": ["mail", "web"] * 25})
+    given.write_csv(folder / "in" / "t.csv")
+    schema = {"type": "object", "properties": {"email": {"type": "string", "format": "email"}}}
+    with serving(answer="extractive") as server:
+        manifest = run(
+            folder, server, schema=schema, input={"text_column": "text", "id_column": "key"},
+            extract={"rows_per_request": packed}, chunking={"max_tokens": 2_000},
+        )  # fmt: skip
+    records, documents = table(manifest, "records"), table(manifest, "documents")
+    assert records["document_id"].to_list() == documents["document_id"].to_list() == given["key"].to_list()
+    assert records["channel"].to_list() == given["channel"].to_list()
+    emails = [f"user{n}@mail.example" if texts[n] else None for n in range(50)]
+    assert records["email"].to_list() == emails
+    assert records["status"].cast(str).to_list() == ["ok" if text else "skipped" for text in texts]
+    assert documents["chunks"].max() > 1
+    calls = manifest["counts"]["calls"]
+    assert calls > 43 if packed == 1 else calls < 15
+
+
+def test_a_long_cell_is_chunked_and_an_empty_one_is_skipped(tmp_path: Path) -> None:
+    source = DATA / "tables" / "fomc_communications.csv"
+    if not source.is_file():
+        pytest.skip("the shared tables are not here")
+    manifest = run(tmp_path, input={"paths": [str(source)], "text_column": "Text"}, chunking={"max_tokens": 8_000})
+    documents, records = table(manifest, "documents"), table(manifest, "records")
+    assert len(records) == len(documents) == 99
+    assert documents.sort("chars")["chunks"].to_list()[-1] >= 3
+    skipped = records.filter(pl.col("status").cast(str) == "skipped")
+    assert skipped.select("party", "signed", "error").rows() == [(None, None, "there is no text in it")]
+
+
+# --- answers that are not trusted ---------------------------------------------------------------------------------
+
+
+def test_an_invalid_answer_is_repaired_at_most_as_often_as_allowed_and_its_document_is_partial(folder: Path) -> None:
+    (folder / "in" / "a.txt").write_text("".join(SENTENCES[:20]))
+    spoilt = {"1": "invalid_json", "3": "invalid_json", "4": "invalid_json"}
+    with serving(parties, fault_at=spoilt) as server:
+        once = {"limits": {"concurrency": 1}, "chunking": {"max_tokens": 230}, "extract": {"cardinality": "many"}}
+        manifest = run(folder, server, **once)
+    calls, documents = table(manifest, "calls"), table(manifest, "documents")
+    assert calls["stage"].cast(str).to_list() == ["map", "map", "repair", "repair"]
+    assert calls["chunk"].to_list() == [0, 1, 0, 0]
+    assert documents.select(pl.col("status", "error_kind").cast(str)).rows() == [("partial", "invalid_output")]
+    assert documents["error"][0].startswith("chunk 0: /: ")
+    assert table(manifest, "chunks")["status"].cast(str).to_list() == ["failed", "ok"]
+    assert 0 < len(table(manifest, "records")) < 20
+    assert exit_code(manifest) == 1
+
+
+def test_a_repaired_answer_leaves_nothing_behind(folder: Path) -> None:
+    (folder / "in" / "a.txt").write_text("".join(SENTENCES[:5]))
+    with serving(parties, fault_at={"1": "invalid_json"}) as server:
+        manifest = run(folder, server, extract={"cardinality": "many"})
+    assert table(manifest, "calls")["stage"].cast(str).to_list() == ["map", "repair"]
+    assert (exit_code(manifest), len(table(manifest, "records"))) == (0, 5)
+
+
+def test_values_whose_words_are_nowhere_are_counted(folder: Path) -> None:
+    (folder / "in" / "a.txt").write_text("Nobody is named here.")
+    with serving(lambda _: said({"party": "Zenith", "evidence": {"party": "Zenith Holdings of Ruritania"}})) as server:
+        manifest = run(folder, server)
+    assert manifest["counts"]["evidence_not_found"] == 1
+    assert table(manifest, "evidence")["alignment"].cast(str).to_list() == ["none"]
+    assert table(manifest, "records")["party"].to_list() == ["Zenith"]
+
+
+def test_a_refused_form_is_left_alone_by_the_rest_of_the_run_and_by_the_next_one(folder: Path) -> None:
+    for n, sentence in enumerate(SENTENCES):
+        (folder / "in" / f"{n:02}.txt").write_text(sentence)
+    with serving(parties, refuse=["tools"]) as server:
+        first = run(folder, server, limits={"concurrency": 2})
+        assert server.stats()["rejected"]["unsupported_parameter"] < 10
+        assert first["counts"]["ok"] == 40
+        estimate = estimate_job(load_job(folder / "job.toml"))
+        requests = server.stats()["requests"]
+        again = run(folder, server, limits={"concurrency": 2})
+        assert server.stats()["requests"] == requests
+        assert estimate["calls"]["ceiling"] == again["counts"]["calls"] == 0
+        asked = run(folder, server, output={"path": str(folder / "other")}, model={
+            "provider": "openai", "name": "m", "base_url": f"{server.url}/v1", "context_window": 100_000,
+            "structured_output": "prompt"})  # fmt: skip
+    assert table(first, "records").drop("cost_usd").equals(table(again, "records").drop("cost_usd"))
+    assert table(first, "records").drop("cost_usd").equals(table(asked, "records").drop("cost_usd"))
+
+
+# --- refused before anything is sent ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schema", "examples", "told"),
+    [
+        (
+            PARTY,
+            '{"text": "Acme", "items": []}\n{"text": "Acme", "items": [{"party": "Acme", "evidence": '
+            '{"party": "Zenith"}}]}\n',
+            ("examples.jsonl:2", "'Zenith' does not stand in the text"),
+        ),
+        (
+            PARTY,
+            '{"text": "Acme", "items": [{"signed": "May", "evidence": {"signed": "May"}}]}',
+            ("examples.jsonl:1", "/items/0/signed"),
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "strin"}}},
+            "",
+            ("schema.json: extract.schema", "/properties/a/type"),
+        ),
+        ({"type": "array"}, "", ("schema.json: extract.schema", 'the schema of an object with "properties"')),
+    ],
+)
+def test_a_wrong_schema_or_example_ends_with_2_and_names_the_place(
+    folder: Path, schema: Any, examples: str, told: tuple[str, ...]
+) -> None:
+    (folder / "in" / "a.txt").write_text("Acme")
+    (folder / "examples.jsonl").write_text(examples)
+    with serving(parties) as server:
+        path = job_file(folder, server, schema=schema, extract={"examples": "examples.jsonl"})
+        ended = CliRunner().invoke(main, ["run", str(path)])
+        assert server.stats()["requests"] == 0
+    assert ended.exit_code == 2
+    assert all(words in ended.output for words in told), ended.output
+    assert not (folder / "out").exists()
