@@ -87,6 +87,7 @@ def run(folder: Path, name: str, paths: Sequence[Path], schema: Any, **tables: d
     job.write_text("\n".join(lines), encoding="utf-8")
     began = time.monotonic()
     done = subprocess.run([COMMAND, "run", job, "--json", "--quiet"], capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
     manifest: dict[str, Any] = json.loads(done.stdout)
     return {**manifest, "seconds": time.monotonic() - began, "exit_code": done.returncode}
 
@@ -182,9 +183,9 @@ def rows(data: Path, folder: Path, *, short: bool) -> None:
         records = written(manifest, "records")
         kept = [column for column in table.columns if column not in ("description", "package")]
         assert records["document_id"].to_list() == table["package"].to_list(), "one row out, in order"
-        assert records.select(kept).cast(str).equals(table.select(kept).cast(str)), "kept columns"
+        assert _texts(records.select(kept)).equals(_texts(table.select(kept))), "kept columns"
         print(f"{len(records):,} rows in one run offline: {manifest['seconds']:.0f} s, {manifest['counts']}")
-    sample, scale = (60, 100.0) if short else (600, 20.0)
+    sample, scale = (60, 50.0) if short else (600, 10.0)
     part = folder / "sample.csv"
     table.sample(sample, seed=1).write_csv(part)
     print(f"{sample} rows, five concurrent requests; latency {FIRST_TOKEN_S} s + output at {TOKENS_PER_S} tokens/s, "
@@ -207,6 +208,10 @@ def rows(data: Path, folder: Path, *, short: bool) -> None:
         print(f"{packed!s:>12} {manifest['counts']['calls']:6,} {usage['input_tokens']:13,} "
               f"{usage['output_tokens']:14,} {seconds:20,.0f} {seconds / sample * 12_000 / 3600:23.2f}")  # fmt: skip
     print("the records are the same:", all(one.equals(answers[0]) for one in answers))
+
+
+def _texts(table: pl.DataFrame) -> pl.DataFrame:
+    return table.cast(pl.String).fill_null("")
 
 
 def peps(data: Path, folder: Path, *, short: bool) -> None:
