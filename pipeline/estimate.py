@@ -1,77 +1,137 @@
-"""What a job will send and cost, by driving the very generators that a run drives, with predicted answers."""
+"""What a job will send and cost, by driving the very generators that a run drives, with predicted answers.
+
+low to high is where the cost is expected. The ceiling is what no run passes in which nothing has to be asked twice:
+every token at the ratio that reservations take, every answer as long as it may be, every merge as wide.
+
+A run makes the same estimate of each unit of documents when the first of its calls is not answered by the ledger, so
+that estimate and actual speak of the same documents without a second reading. It is cheap: chunks are cut once for both
+(`kinds.chunks.cut`), one drive prices the first step for all scenarios, and a unit is driven again for a scenario only
+where answers lead to further steps: merges, splits, repairs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from pipeline.calibration import Share
 from pipeline.config import Job
-from pipeline.ledger import Ledger, Stored
-from pipeline.pricing import bound, cost, usd
+from pipeline.dispatch import reused
+from pipeline.errors import DocumentError, JobError
+from pipeline.kinds.plan import FRAME_TOKENS
+from pipeline.ledger import Ledger
+from pipeline.pricing import Ratio, bound, cost, usd
+from pipeline.prompts.extract import empty_answer
 from pipeline.readers import Unread, discover, read
 from pipeline.session import Session, open_session
-from pipeline.types import Cause, Completion, Document, Failure, Outcome, Request, Usage
+from pipeline.types import Completion, Document, Outcome, Request, Result, Usage
 
-__all__ = ["SCENARIOS", "Estimator", "Scenario", "Tally", "estimate_job"]
+__all__ = ["SCENARIOS", "Answered", "Estimator", "Scenario", "Tally", "compared", "estimate_job"]
 
 Scenario: TypeAlias = Literal["low", "expected", "high", "ceiling"]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+Answered: TypeAlias = Sequence[Sequence[Outcome | None]]
+"""A unit's first steps as the ledger answers them, up to the first with an answer missing (None)."""
 
-TOKENS_PER_WORD = {"low": 1.2, "expected": 1.4, "high": 2.2}
-"""Tokens of an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9, Chinese above."""
-FILL = {"low": 0.3, "expected": 0.75, "high": 1.0}
-"""How much of the words asked for a model writes, before any answer was seen."""
-EXTRACTION = {"low": 20, "expected": 200, "high": 800}
-"""Tokens of an extraction's answer before any was seen."""
-FIRST_TOKEN_S = 1.0
-TOKENS_PER_S = 50.0
+FIRST_TOKEN_S: Mapping[Scenario, float] = {"low": 0.5, "expected": 1.0, "high": 2.0, "ceiling": 2.0}
+TOKENS_PER_S: Mapping[Scenario, float] = {"low": 100, "expected": 50, "high": 20, "ceiling": 20}
+"""Of a call's latency where none was seen."""
+LEARNED: Mapping[Scenario, float] = {"low": 0.8, "expected": 1.0, "high": 1.5, "ceiling": 2.0}
+"""Times the mean latency of the job's last calls."""
 UNKNOWN_CONCURRENCY = 16
+DEAREST = 20
+"""Documents that are named."""
+REMEMBERED = 100_000
+"""Requests among which equal ones are found, which are paid once."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What one scenario comes to. Calls answered from the ledger are in `reused` alone."""
+    """What one scenario comes to. `variance`: of its cost, as single calls differ from what is expected of them all.
+
+    `cut`, `invalid`: running sums of the shares of calls that go wrong so; one does at each whole number."""
 
     calls: int = 0
-    reused: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_pusd: int = 0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+    cost_pusd: float = 0.0
+    variance: float = 0.0
+    cut: float = 0.5
+    invalid: float = 0.5
+
+
+@dataclass(slots=True)
+class _Drive:
+    """One way through a unit's generator."""
+
+    steps: int = 0
+    first: Sequence[Request] = ()  # of the first step that is not all answered, those that are to be paid
+    results: Sequence[Result] = ()
 
 
 @dataclass(slots=True)
 class Estimator:
-    """Adds up documents one unit at a time; `stored(keys)` tells what the ledger already answers."""
+    """Adds up documents one unit at a time. `seen_s`: mean latency of the job's calls, None where there were none."""
 
     session: Session
-    stored: Callable[[Sequence[str]], Mapping[str, Stored]]
+    seen_s: float | None = None
     documents: int = 0
     unreadable: int = 0
     empty: int = 0
     chunks: int = 0
+    reused: int = 0
     tallies: dict[Scenario, Tally] = field(default_factory=lambda: {scenario: Tally() for scenario in SCENARIOS})
-    _asked: set[tuple[Scenario, str]] = field(default_factory=set)  # equal requests are paid once
-    _refused: dict[tuple[str | None, str | None], Outcome] = field(default_factory=dict)  # forms a run will not ask
+    dearest: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
+    _asked: dict[int, None] = field(default_factory=dict)
 
-    def add(self, documents: tuple[Document, ...]) -> None:
-        """Drive this unit's generator once a scenario. Raises DocumentError as the kind does."""
-        self.documents += len(documents)
-        for scenario in SCENARIOS:
-            steps = self.session.steps(documents)
+    def add(self, documents: Sequence[Document], answered: Answered = (), keys: Sequence[str] = ()) -> None:
+        """Count a unit of which the ledger answers `answered`; `keys` are those of its last step there.
+
+        A document that cannot be cut counts as unreadable."""
+        expected = self.tallies["expected"]
+        before = expected.cost_pusd, expected.calls
+        again = [self._asked_before(key) for key in keys]
+        try:
+            drive = self._drive(documents, answered, again, "expected")
+        except DocumentError:
+            self.unreadable += len(documents)
+            return
+        for scenario in ("low", "high", "ceiling"):
             tally = self.tallies[scenario]
-            requests = next(steps, None)
-            while requests is not None:
-                outcomes = self._predict(requests, scenario, tally)
-                try:
-                    requests = steps.send(outcomes)
-                except StopIteration as stop:
-                    if scenario == "expected":
-                        self.chunks += sum(len(result.chunks) for result in stop.value)
-                    break
+            guesses = [_Guess.of(self.session, request, scenario) for request in drive.first]
+            cut = tally.cut + sum(guess.cut for guess in guesses)
+            invalid = tally.invalid + sum(guess.invalid for guess in guesses)
+            if drive.steps > max(1, len(answered)) or cut >= 1 or invalid >= 1:
+                self._drive(documents, answered, again, scenario)
+                continue
+            tally.cut, tally.invalid = cut, invalid
+            for guess in guesses:
+                self._pay(guess, scenario)
+        self._look_at_borders(drive.first)
+        self.add_answered(drive.results, answered)
+        self.reused += sum(again)
+        dollars = float(usd(round(expected.cost_pusd - before[0]))) / len(documents)
+        for number, (document, result) in enumerate(zip(documents, drive.results, strict=True)):
+            row: dict[str, Any] = {
+                "document_id": document.id,
+                "uri": document.uri,
+                "row": document.row,
+                "chunks": len(result.chunks),
+            }
+            row |= {"calls": expected.calls - before[1], "cost_usd": dollars}
+            entry = (dollars, number - self.documents, row)
+            (heapq.heappush if len(self.dearest) < DEAREST else heapq.heappushpop)(self.dearest, entry)
+
+    def add_answered(self, results: Sequence[Result], answered: Answered) -> None:
+        """Count a unit's documents and the calls that the ledger answers."""
+        self.documents += len(results)
+        self.chunks += sum(len(result.chunks) for result in results)
+        self.reused += sum(outcome is not None for step in answered for outcome in step)
 
     def readable(self, reads: Iterable[Document | Unread]) -> Iterator[Document]:
         """The documents there is work on; the others are counted."""
@@ -83,65 +143,130 @@ class Estimator:
             else:
                 yield found
 
-    def _predict(self, requests: list[Request], scenario: Scenario, tally: Tally) -> list[Outcome]:
-        keys = [request.key for request in requests]
-        known = self.stored(keys)
-        outcomes: list[Outcome] = []
-        for key, request in zip(keys, requests, strict=True):
-            form = request.structured_output, request.schema
-            if key in known:
-                outcomes.append(_outcome(known[key]))
-                tally.reused += known[key].cause is None
-                if known[key].cause is Cause.UNSUPPORTED:
-                    self._refused[form] = outcomes[-1]
-                continue
-            if form in self._refused:
-                outcomes.append(self._refused[form])
-                continue
-            usage = self._usage(request, scenario)
-            if (scenario, key) in self._asked:
-                tally.reused += 1
-            else:
-                self._asked.add((scenario, key))
-                self._pay(usage, scenario, tally)
-            text = _predicted_text(key, usage.output_tokens)
-            outcomes.append(Completion(key=key, text=text, finish_reason="stop", usage=usage))
-        return outcomes
+    def _asked_before(self, key: str) -> bool:
+        short = int(key[:15], 16)
+        known = short in self._asked
+        self._asked[short] = None
+        if len(self._asked) > REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+        return known
 
-    def _pay(self, usage: Usage, scenario: Scenario, tally: Tally) -> None:
+    def _drive(
+        self, documents: Sequence[Document], answered: Answered, again: Sequence[bool], scenario: Scenario
+    ) -> _Drive:
+        """Take the unit to its results. `again`: requests of the last answered step that were asked before."""
+        drive = _Drive()
+        steps = self.session.steps(documents)
+        free = bool(again) and all(
+            told or known is not None for told, known in zip(again, answered[-1] if answered else again, strict=True)
+        )
+        requests = next(steps, None)
+        while requests is not None:
+            known = answered[drive.steps] if drive.steps < len(answered) else [None] * len(requests)
+            drive.steps += 1
+            at_first = drive.steps == max(1, len(answered))
+            open_ = [n for n, outcome in enumerate(known) if outcome is None]
+            paid = [n for n in open_ if not free and not (at_first and again and again[n])]
+            if at_first:
+                drive.first = [requests[n] for n in paid]
+            outcomes = list(known)
+            for n in open_:
+                outcomes[n] = self._predict(requests[n], scenario, paid=n in paid)
+            try:
+                requests = steps.send([outcome for outcome in outcomes if outcome is not None])
+            except StopIteration as stop:
+                drive.results = stop.value
+                break
+        return drive
+
+    def _predict(self, request: Request, scenario: Scenario, *, paid: bool) -> Outcome:
+        guess = _Guess.of(self.session, request, scenario)
+        tally = self.tallies[scenario]
+        broken = valid = False
+        if paid:
+            tally.cut, broken = _next(tally.cut, guess.cut)
+            tally.invalid, valid = _next(tally.invalid, guess.invalid)
+            if broken:
+                guess.output_tokens = request.max_output_tokens
+            self._pay(guess, scenario)
+        usage = Usage(input_tokens=round(guess.input_tokens), output_tokens=round(guess.output_tokens))
+        if request.schema is not None:
+            text = "" if valid else empty_answer(request)
+        else:
+            text = _text(request, min(round(guess.output_tokens / guess.ratio), request.max_output_tokens))
+        return Completion(key=request.key, text=text, finish_reason="length" if broken else "stop", usage=usage)
+
+    def _pay(self, guess: _Guess, scenario: Scenario) -> None:
+        tally, price = self.tallies[scenario], self.session.pricing
+        again, again_output = guess.again, self.session.calibration.again_output or guess.output_tokens
+        given, made = guess.input_tokens, guess.output_tokens
+        price_of = bound if scenario == "ceiling" else lambda p, i, o: cost(p, Usage(input_tokens=i, output_tokens=o))
+        call = price_of(price, math.ceil(given), math.ceil(made))
         tally.calls += 1
-        tally.input_tokens += usage.input_tokens
-        tally.output_tokens += usage.output_tokens
-        price = self.session.pricing
-        worst = scenario == "ceiling"
-        tally.cost_pusd += bound(price, usage.input_tokens, usage.output_tokens) if worst else cost(price, usage)
+        tally.input_tokens += given * (1 + again)
+        tally.output_tokens += made + again * again_output
+        tally.cost_pusd += call + again * price_of(price, math.ceil(given), math.ceil(again_output))
+        rate = price.flat_pusd if price.mode == "flat" else price.output_pusd
+        tally.variance += (rate * guess.sd) ** 2 + (again + guess.cut + guess.invalid) * float(call) ** 2
 
-    def _usage(self, request: Request, scenario: Scenario) -> Usage:
-        ratio = self.session.ratio(request)
-        factor = {"low": ratio.low, "expected": ratio.expected, "high": ratio.high, "ceiling": ratio.high}[scenario]
-        return Usage(input_tokens=round(request.input_tokens * factor), output_tokens=_output(request, scenario))
+    def _look_at_borders(self, requests: Sequence[Request]) -> None:
+        """Second looks at the borders of an extraction's chunks: what they find there, nobody can predict.
+
+        As many as were seen; in the ceiling one a border, as long as the longest chunk could have been."""
+        if len(requests) < 2 or requests[0].schema is None or len(requests[0].documents) > 1:
+            return
+        calibration, longest = self.session.calibration, max(requests, key=lambda request: request.input_tokens)
+        borders = len(requests) - 1
+        for scenario in SCENARIOS:
+            guess = _Guess.of(self.session, longest, scenario)
+            ours, made = calibration.resolve_size
+            if scenario == "ceiling":
+                looks, given, made = float(borders), 2 * guess.input_tokens, guess.output_tokens
+            else:
+                looks = _at(calibration.resolve, scenario) * len(requests)
+                given = ours * guess.input_tokens / longest.input_tokens
+            tally = self.tallies[scenario]
+            tally.calls += round(looks)
+            tally.input_tokens += looks * given
+            tally.output_tokens += looks * made
+            tally.cost_pusd += looks * bound(self.session.pricing, math.ceil(given), math.ceil(made))
+
+    # --- told -------------------------------------------------------------------------------------------------
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON of an estimate."""
-        tallies = self.tallies
+        session, seen = self.session, self.session.calibration.seen
+        tokenizer = "exact" if session.exact else "learned" if seen else "prior"
         return {
             "documents": self.documents + self.unreadable + self.empty,
             "unreadable": self.unreadable,
             "empty": self.empty,
             "chunks": self.chunks,
-            "calls": {scenario: tally.calls for scenario, tally in tallies.items()},
-            "reused_calls": tallies["expected"].reused,
-            "input_tokens": {scenario: tally.input_tokens for scenario, tally in tallies.items()},
-            "output_tokens": {scenario: tally.output_tokens for scenario, tally in tallies.items()},
-            "cost_usd": {scenario: float(usd(tally.cost_pusd)) for scenario, tally in tallies.items()},
-            "duration_s": {scenario: round(self._duration_s(tally), 1) for scenario, tally in tallies.items()},
+            "calls": {scenario: tally.calls for scenario, tally in self.tallies.items()},
+            "reused_calls": self.reused,
+            "input_tokens": {scenario: math.ceil(tally.input_tokens) for scenario, tally in self.tallies.items()},
+            "output_tokens": {scenario: math.ceil(tally.output_tokens) for scenario, tally in self.tallies.items()},
+            "cost_usd": {scenario: float(usd(self._cost_pusd(scenario))) for scenario in SCENARIOS},
+            "duration_s": {scenario: round(self._duration_s(scenario), 1) for scenario in SCENARIOS},
+            "pricing": asdict(session.pricing),
+            "basis": {"tokenizer": tokenizer, "output": "learned" if seen else "prior", "answers_seen": seen},
         }
 
-    def _duration_s(self, tally: Tally) -> float:
-        """The slowest of the three gates, at a usual latency where none was seen."""
-        limits = self.session.job.limits
+    def _cost_pusd(self, scenario: Scenario) -> int:
+        """Two standard deviations of the calls' own scatter beyond low and high: it matters where calls are few."""
+        tally, ceiling = self.tallies[scenario], math.ceil(self.tallies["ceiling"].cost_pusd)
+        scatter = 2 * math.sqrt(self.tallies["expected"].variance)
+        if scenario == "low":
+            return max(0, round(tally.cost_pusd - scatter))
+        return min(ceiling, round(tally.cost_pusd + (scatter if scenario == "high" else 0)))
+
+    def _duration_s(self, scenario: Scenario) -> float:
+        """The slowest of the three gates, at the latency seen or a usual one."""
+        tally, limits = self.tallies[scenario], self.session.job.limits
         slots = limits.concurrency or self.session.info.concurrency or UNKNOWN_CONCURRENCY
-        gates = [(tally.calls * FIRST_TOKEN_S + tally.output_tokens / TOKENS_PER_S) / slots]
+        usual_s = tally.calls * FIRST_TOKEN_S[scenario] + tally.output_tokens / TOKENS_PER_S[scenario]
+        work_s = usual_s if self.seen_s is None else tally.calls * self.seen_s * LEARNED[scenario]
+        gates = [work_s / max(1, min(slots, tally.calls))]
         if limits.requests_per_minute:
             gates.append(tally.calls * 60 / limits.requests_per_minute)
         if limits.tokens_per_minute:
@@ -149,47 +274,130 @@ class Estimator:
         return max(gates)
 
 
-def estimate_job(job: Job, *, limit: int | None = None) -> dict[str, Any]:
-    """The estimate of `job` as the contract's JSON; sends nothing, writes nothing.
+@dataclass(slots=True)
+class _Guess:
+    """A call in a scenario: its tokens, the model's for one of ours, and the shares of such calls that go wrong."""
 
-    Documents that cannot be read are counted in `unreadable`. Raises JobError as the run does."""
-    discovered = discover(job.input)
-    with Ledger.view(Path(job.output.path) / "ledger.sqlite") as ledger:
-        session = open_session(job, ledger.pinned)
-        estimator = Estimator(session=session, stored=ledger.stored)
-        reads = (document for source in discovered.sources for document in read(source, job.input))
-        with closing(reads):
-            for units in session.units(estimator.readable(islice(reads, limit))):
-                estimator.add(units)
-    return {**estimator.as_dict(), "pricing": asdict(session.pricing), "basis": _basis(session)}
+    input_tokens: float
+    output_tokens: float
+    ratio: float
+    cut: float
+    invalid: float
+    again: float
+    sd: float
+
+    @classmethod
+    def of(cls, session: Session, request: Request, scenario: Scenario) -> _Guess:
+        ours = float(request.input_tokens)
+        if scenario == "ceiling":
+            return cls(
+                math.ceil(ours * session.ratio(request).high), request.max_output_tokens, 1.0, 0.0, 0.0, 0.0, 0.0
+            )
+        calibration = session.calibration
+        answers = calibration.output(request)
+        shares = calibration.cut(request), calibration.invalid(request), calibration.again
+        cut, invalid, again = (0.0 if session.offline else _at(share, scenario) for share in shares)
+        factor = _at(session.likely(request), scenario)
+        if scenario == "low" and not calibration.seen:  # a service's own frame may be no tokens at all
+            ours = max(1.0, ours - FRAME_TOKENS * (len(request.messages) + 2))
+        return cls(ours * factor, _at(answers.mean, scenario), factor, cut, invalid, again, answers.sd)
 
 
-def _basis(session: Session) -> dict[str, Any]:
-    exact = session.info.ratio_prior["prose"].low == session.info.ratio_prior["prose"].high
-    return {"tokenizer": "exact" if exact else "prior", "output": "prior", "answers_seen": 0}
+def _at(values: Ratio | Share, scenario: Scenario) -> float:
+    return {"low": values.low, "expected": values.expected}.get(scenario, values.high)
 
 
-def _output(request: Request, scenario: Scenario) -> int:
-    if scenario == "ceiling":
-        return request.max_output_tokens
-    if request.max_words is None:
-        return min(EXTRACTION[scenario], request.max_output_tokens)
-    return min(round(request.max_words * TOKENS_PER_WORD[scenario] * FILL[scenario]), request.max_output_tokens)
+def _next(total: float, share: float) -> tuple[float, bool]:
+    return (total + share - 1, True) if total + share >= 1 else (total + share, False)
 
 
-_WORDS = " time year people way day man thing woman life child world school state family student group".split()
+_WORDS = "time year people way day man thing woman life child world school state family student group".split()  # noqa: SIM905
 """A token each in tiktoken's encodings, with the space before it."""
 
 
-def _predicted_text(key: str, tokens: int) -> str:
-    """A text of `tokens` tokens that differs for different requests, as answers do."""
-    different = "".join(f" {_WORDS[int(digit, 16)]}" for digit in key[: min(tokens, 16)])
+def _text(request: Request, tokens: int) -> str:
+    """A text of `tokens` of our tokens that differs for different requests, as answers do."""
+    different = "".join(f" {_WORDS[int(digit, 16)]}" for digit in request.key[: min(tokens, 16)])
     return different + " word" * (tokens - 16)
 
 
-def _outcome(stored: Stored) -> Outcome:
-    if stored.cause is not None:
-        return Failure(key=stored.key, cause=stored.cause, message=stored.message)
-    return Completion(
-        key=stored.key, text=stored.text, finish_reason=stored.finish_reason, usage=stored.usage, reused=True
-    )
+# --- a job -------------------------------------------------------------------------------------------------------
+
+
+def estimate_job(
+    job: Job, *, limit: int | None = None, fresh: bool = False, compare: Sequence[str] = (), by_document: bool = False
+) -> dict[str, Any]:
+    """The estimate of `job` as the contract's JSON; sends nothing, writes nothing.
+
+    `fresh`: as if nothing were answered. `compare`: other models, as NAME or PROVIDER/NAME, under "compare": the same
+    documents with their own windows, tokenizers and prices, or why not. `by_document`: the dearest documents too.
+    Documents that cannot be read are counted in `unreadable`. Raises JobError as the run does."""
+    discovered = discover(job.input)
+    with Ledger.view(Path(job.output.path) / "ledger.sqlite") as ledger:
+        estimator = Estimator(open_session(job, ledger), ledger.latency_s(job.sha256))
+        others: dict[str, Estimator | JobError] = {}
+        for name in compare:
+            try:
+                others[name] = Estimator(open_session(_other(job, name), ledger))
+            except JobError as error:
+                others[name] = error
+        estimators = [estimator, *(other for other in others.values() if isinstance(other, Estimator))]
+        reads = (document for source in discovered.sources for document in read(source, job.input))
+        with closing(reads):
+            readable = estimator.readable(islice(reads, limit))
+            for batch in iter(lambda: list(islice(readable, 64)), []) if others else [readable]:
+                for each in estimators:
+                    for unit in each.session.units(batch):
+                        each.add(unit, *_answers(each.session, ledger, unit, fresh=fresh))
+    told = estimator.as_dict()
+    if by_document:
+        told["by_document"] = [
+            row for _, _, row in sorted(estimator.dearest, key=lambda entry: entry[:2], reverse=True)
+        ]
+    if compare:
+        told["compare"] = {
+            name: {"error": each.message} if isinstance(each, JobError) else each.as_dict()
+            for name, each in others.items()
+        }
+    return told
+
+
+def _other(job: Job, name: str) -> Job:
+    """The job with another model: what it says of its own model's window and price does not hold for that."""
+    provider, slash, rest = name.partition("/")
+    if not slash or provider not in ("offline", "modelslab", "openai", "anthropic"):
+        provider, rest = job.model.provider, name
+    changes = {"provider": provider, "name": rest, "context_window": None}
+    if provider != job.model.provider:
+        changes["base_url"] = None
+    return job.model_copy(update={"model": job.model.model_copy(update=changes), "pricing": None})
+
+
+def _answers(
+    session: Session, ledger: Ledger, unit: Sequence[Document], *, fresh: bool
+) -> tuple[list[list[Outcome | None]], list[str]]:
+    """What the ledger answers of a unit, and the keys of its first step with an answer missing."""
+    steps = session.steps(unit)
+    answered: list[list[Outcome | None]] = []
+    try:
+        requests = next(steps)
+        while True:
+            keys = [request.key for request in requests]
+            kept = {} if fresh else ledger.stored(keys)
+            step: list[Outcome | None] = [
+                reused(kept[key], request).outcome if key in kept else None
+                for key, request in zip(keys, requests, strict=True)
+            ]
+            answered.append(step)
+            known = [outcome for outcome in step if outcome is not None]
+            if len(known) < len(step):
+                return answered, keys
+            requests = steps.send(known)
+    except (StopIteration, DocumentError):
+        return answered, []
+
+
+def compared(estimate: Mapping[str, Any], actual: Mapping[str, float]) -> dict[str, float | None]:
+    """What `actual` is above (positive) or below what was expected, as a share of that; None where that is nothing."""
+    pairs = {name: (float(estimate[name]["expected"]), value) for name, value in actual.items() if name in estimate}
+    return {name: round(value / expected - 1, 6) if expected else None for name, (expected, value) in pairs.items()}

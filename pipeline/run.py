@@ -61,7 +61,7 @@ def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
     with Ledger.open(Path(job.output.path) / "ledger.sqlite") as ledger:
         for note in ledger.notes:
             console.print(note, style="yellow", markup=False)
-        session = open_session(job, ledger.pinned)
+        session = open_session(job, ledger)
         reads = (document for source in discovered.sources for document in read(source, job.input))
         with closing(reads), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             run = _Run(session, options, ledger, provider, console, len(discovered.sources))
@@ -104,6 +104,7 @@ class _Run:
             pricing=session.pricing,
             settings=job.limits,
             ratio=session.ratio,
+            answer_tokens=session.answer_tokens,
             retry_failed=options.retry_failed,
             fresh=options.fresh,
         )

@@ -15,10 +15,11 @@ from typing import cast
 
 import tenacity
 
+from pipeline.calibration import sample
 from pipeline.config import LimitSettings
 from pipeline.dispatch.booking import Answered, attempt_row, bill, completion, reused, reused_row, stored
 from pipeline.dispatch.gate import Gate
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, Sample
 from pipeline.limits import Lease
 from pipeline.pricing import Budget, Pricing, Ratio, bound
 from pipeline.types import (
@@ -39,6 +40,8 @@ __all__ = ["Dispatch"]
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+SAMPLES, SAMPLE_EVERY = 2_000, 32
+"""Attempts of a run that are kept for calibration: so many, then one of so many."""
 OUTAGE_ATTEMPTS = 100
 """Attempts a call may make in all where failures of the whole service (open circuit) do not count as its own."""
 
@@ -57,6 +60,7 @@ class Dispatch:
     pricing: Pricing
     settings: LimitSettings
     ratio: Callable[[Request], Ratio] = lambda _: Ratio(1.0, 1.0, 1.0)  # model tokens per token of our count
+    answer_tokens: Callable[[Request], int] = lambda request: request.max_output_tokens  # set aside of the rate
     retry_failed: bool = False
     fresh: bool = False
     halted: Failure | None = None
@@ -67,6 +71,7 @@ class Dispatch:
     _forms: dict[tuple[str | None, str | None], Failure | None] = field(default_factory=dict)  # refused; None: answered
     _sending: set[asyncio.Future[Reply]] = field(default_factory=set)
     _abandoned: bool = False
+    _samples: int = 0
 
     def reuse(self, calls: Sequence[tuple[str, Request]]) -> dict[str, Answered]:
         """What the ledger already answers of `calls` (key, request), by key; it costs nothing.
@@ -161,6 +166,11 @@ class Dispatch:
         self.budget.settle(amount, charged, unknown)
         self._freed.set()
 
+    def sample(self, request: Request, attempt: Attempt) -> Sample | None:
+        """What the attempt teaches; of a long run, a part is enough."""
+        self._samples += 1
+        return sample(request, attempt) if self._samples <= SAMPLES or self._samples % SAMPLE_EVERY == 0 else None
+
     async def pause(self, seconds: float) -> None:
         """Sleep, but not past the end of the run."""
         try:
@@ -208,7 +218,7 @@ class _Call:
         ratio = dispatch.ratio(self.request)
         input_high = math.ceil(self.request.input_tokens * ratio.high)
         worst = bound(dispatch.pricing, input_high, self.request.max_output_tokens)
-        tokens = math.ceil(self.request.input_tokens * ratio.expected) + self.request.max_output_tokens
+        tokens = math.ceil(self.request.input_tokens * ratio.expected) + dispatch.answer_tokens(self.request)
         if not gate.limiter.fits(tokens):
             return _unsent(Cause.TOO_LARGE, f"a call of {tokens} tokens can never fit the account's token limit")
         if not await dispatch.afford(worst):
@@ -249,7 +259,9 @@ class _Call:
             self.counted += 1
         attempt = attempt_row(self.request, self.key, reply, billed, number, started_at, latency_s)
         self.attempts.append(attempt)
-        await dispatch.ledger.settle(attempt_id, attempt, stored(self.key, reply, billed))
+        await dispatch.ledger.settle(
+            attempt_id, attempt, stored(self.key, reply, billed), dispatch.sample(self.request, attempt)
+        )
         return reply
 
     def _outage(self, reply: Rejection) -> bool:

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from threading import Lock
 
+from pipeline.chunking import chunk as cut_text
 from pipeline.chunking import split
+from pipeline.kinds.plan import ModelPlan
 from pipeline.tokens import Tokenizer
 from pipeline.types import Cause, Chunk, ChunkResult, Completion, Document, Failure, Outcome, Request, Result, Status
 
-__all__ = ["ask_chunks", "chunk_result", "document_result", "too_long"]
+__all__ = ["ask_chunks", "chunk_result", "cut", "document_result", "too_long"]
 
 MAX_SPLITS = 6
 """Halvings of one chunk before it is failed: 64 pieces."""
+
+
+KEPT_CUTS = 256
+"""Chunk plans that are kept: a run and its estimate cut every document, and should do it once."""
+_cuts: dict[tuple[object, ...], Sequence[Chunk]] = {}
+_cuts_lock = Lock()
+
+
+def cut(document: Document, plan: ModelPlan, budget: int) -> Sequence[Chunk]:
+    """The document's chunks of at most `budget` tokens. Raises ChunkError."""
+    overlap = min(plan.overlap_tokens, budget - 1)
+    key = (document.id, hash(document.text), len(document.text), plan.tokenizer.name, budget, overlap)
+    chunks = _cuts.get(key)
+    if chunks is None:
+        chunks = cut_text(document.text, plan.tokenizer, budget, overlap_tokens=overlap, marks=document.marks)
+        with _cuts_lock:
+            _cuts[key] = chunks
+            if len(_cuts) > KEPT_CUTS:
+                del _cuts[next(iter(_cuts))]
+    return chunks
 
 
 def too_long(outcome: Outcome) -> bool:

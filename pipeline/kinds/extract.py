@@ -14,9 +14,8 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, TypeAlias
 
-from pipeline.chunking import chunk as cut
 from pipeline.kinds.answers import InvalidAnswerError, items_of
-from pipeline.kinds.chunks import ask_chunks, chunk_result, document_result
+from pipeline.kinds.chunks import ask_chunks, chunk_result, cut, document_result
 from pipeline.kinds.extraction import Extraction
 from pipeline.kinds.plan import ModelPlan, StructuredOutput
 from pipeline.merge.evidence import Aligner, Quote
@@ -129,13 +128,7 @@ class Extractor:
     def ask(self, stage: Stage = "map") -> Asking:
         """Ask for every chunk, again where an answer was invalid, and once more where two chunks meet in a find."""
         budget = self._budget()
-        chunks = cut(
-            self.document.text,
-            self.plan.tokenizer,
-            budget,
-            overlap_tokens=min(self.plan.overlap_tokens, budget - 1),
-            marks=self.document.marks,
-        )
+        chunks = cut(self.document, self.plan, budget)
         yield from self._ask_all(chunks, count(len(chunks)), stage)
         self.results.sort(key=lambda result: (result.chunk.span.start, result.chunk.span.end))
         if len(self.results) > 1:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeAlias
 
-from pipeline.chunking import chunk as cut
 from pipeline.config import SummarizeSettings
-from pipeline.kinds.chunks import ask_chunks, chunk_result, document_result, too_long
+from pipeline.kinds.chunks import ask_chunks, chunk_result, cut, document_result, too_long
 from pipeline.kinds.plan import ModelPlan
 from pipeline.merge.tree import groups
 from pipeline.prompts.summarize import SEPARATOR, map_prefix, reduce_prefix, refine_prefix
@@ -58,7 +57,7 @@ class _Summarizer:
 
     def tree(self) -> _Asking:
         prefix = map_prefix(self.plan.system, self.settings)
-        chunks = self._cut(self.plan.chunk_tokens(self.plan.overhead_tokens(prefix)))
+        chunks = cut(self.document, self.plan, self.plan.chunk_tokens(self.plan.overhead_tokens(prefix)))
         parts = yield from self._map(prefix, chunks, "map", count(len(chunks)))
         return (yield from self._reduce(parts)) if parts else ""
 
@@ -67,7 +66,7 @@ class _Summarizer:
         first = map_prefix(self.plan.system, self.settings)
         next_ones = refine_prefix(self.plan.system, self.settings, "")
         overhead = max(self.plan.overhead_tokens(prefix) for prefix in (first, next_ones))
-        chunks = self._cut(self.plan.chunk_tokens(overhead + self.plan.max_output_tokens))
+        chunks = cut(self.document, self.plan, self.plan.chunk_tokens(overhead + self.plan.max_output_tokens))
         numbers = count(len(chunks))
         summary = ""
         for chunk in chunks:
@@ -137,11 +136,6 @@ class _Summarizer:
                 return outcome
             failure = replace(failure, key=outcome.key)
         return failure
-
-    def _cut(self, budget: int) -> list[Chunk]:
-        overlap = min(self.plan.overlap_tokens, budget - 1)
-        text, marks = self.document.text, self.document.marks
-        return cut(text, self.plan.tokenizer, budget, overlap_tokens=overlap, marks=marks)
 
     def _request(
         self,

@@ -250,6 +250,13 @@ class Ledger:
             for m, k, s, ours, theirs, output in self._read(query, (model, SAMPLES))
         ]
 
+    def latency_s(self, job_sha256: str) -> float | None:
+        """Mean latency of the newest 500 answered calls of runs of this very job; None where there were none."""
+        query = """SELECT avg(latency_s) FROM (SELECT latency_s FROM attempt JOIN run USING (run_id)
+            WHERE job_sha256 = ? AND outcome = 'ok' ORDER BY id DESC LIMIT 500)"""
+        found = self._read(query, (job_sha256,))[0][0]
+        return None if found is None else float(found)
+
     def pinned(self, name: str, default: int) -> int:
         """The integer once kept under `name`; `default` is kept there if none was. Blocks until durable.
 
