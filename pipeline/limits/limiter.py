@@ -32,8 +32,8 @@ REFUSED_DEPTH_S = 30.0
 """A depth that was refused is not tried again for this long."""
 EPISODES_CLOSE_S = 10.0
 CLOSE_EPISODES = 5
-OVERLOADED_SHARE = 0.25
-"""Moving average of failures from which they are no accident."""
+OVERLOADED = (0.03, 0.2)
+"""Weight of one more in the moving average of failures, and the average from which they are no accident."""
 OUTAGE_FAILURES = 10
 """In a row, with no answer between them."""
 OUTAGE_WAIT_S = (1.0, 60.0)
@@ -207,7 +207,7 @@ class Limiter:
         self._read(rate, now)
         self._answers += 1
         self._answered_depth = max(self._answered_depth, lease.depth)
-        self._overload_share *= 0.9
+        self._overload_share *= 1 - OVERLOADED[0]
         self._alive(lease)
         elapsed_s, self._answered_at = now - self._answered_at, now
         self._requests.grow(now, elapsed_s)
@@ -297,8 +297,8 @@ class Limiter:
         if cause is Cause.TIMEOUT:
             self._latency.timed_out(now - lease.started, lease.tokens)
         if cause is not Cause.CONNECTION:
-            self._overload_share += 0.1 * (1 - self._overload_share)
-        if self._overload_share > OVERLOADED_SHARE and lease.started > self._episode_at:
+            self._overload_share += OVERLOADED[0] * (1 - self._overload_share)
+        if self._overload_share > OVERLOADED[1] and lease.started > self._episode_at:
             self._episode_at, self._overload_share = now, 0.0
             self._shrink()
         self._failures += 1

@@ -41,6 +41,10 @@ class Case:
     bodies: tuple[int, ...]  # bytes
     in_flight: int
 
+    def last_s(self) -> float:
+        """What the ideal allows for the last call itself."""
+        return MEAN_LATENCY_S if "rpm" in self.config else self.config["lat"] / 1000
+
     def ideal_s(self) -> float:
         """(work - burst) / rate + mean latency."""
         if "rpm" not in self.config:
@@ -183,6 +187,7 @@ def child(url: str, name: str, mode: str) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     ratio: float
+    late_s: float  # the last call accepted, after the earliest moment that the limits let it
     refused: int
     lost: int
     utilization: float
@@ -193,12 +198,12 @@ class Measured:
 
     def row(self) -> str:
         return (
-            f"{self.ratio:8.3f} {self.refused:5d} {self.lost:5d} {self.repeated:5d} {self.utilization:7.3f} "
-            f"{self.cpu_s_per_1000:8.2f} {self.peak_mb:8.0f} {self.max_in_flight:6d}"
+            f"{self.ratio:8.3f} {self.late_s:6.2f} {self.refused:5d} {self.lost:5d} {self.repeated:5d} "
+            f"{self.utilization:7.3f} {self.cpu_s_per_1000:8.2f} {self.peak_mb:8.0f} {self.max_in_flight:6d}"
         )
 
 
-HEADER = f"{'case':5}{'client':16}{'seed':>4} makespan/ideal 429s  lost again   util CPU/1000 peak MB flight"
+HEADER = f"{'case':5}{'client':16}{'seed':>4} makespan/ideal late s  429s  lost again   util CPU/1000 peak MB flight"
 
 
 def measure(referee: Referee, name: str, seed: int, command: list[str]) -> Measured:
@@ -223,6 +228,7 @@ def measure(referee: Referee, name: str, seed: int, command: list[str]) -> Measu
     stats = referee.stats()
     return Measured(
         ratio=(stats["last_resp"] - stats["first_req"]) / case.ideal_s(),
+        late_s=stats["last_accept"] - stats["first_req"] - (case.ideal_s() - case.last_s()),
         refused=stats["r429"],
         lost=len(case.bodies) - stats["unique_ok"],
         repeated=stats["dup_ok"],
