@@ -81,12 +81,27 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
 @main.command()
 @JOB_FILE
 @job_options
-def estimate(job_file: Path, **options: Any) -> None:
-    """What a job would send and cost; sends nothing."""
+@click.option("--fresh", is_flag=True, help="As `run --fresh`: as if nothing were answered yet.")
+@click.option("--by", type=click.Choice(["document"]), help="Name the dearest documents.")
+@click.option(
+    "--compare", multiple=True, metavar="MODEL", help="Price it on this model too (PROVIDER/MODEL); repeatable."
+)
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N", help="First pay for N documents; keeps their answers."
+)
+def estimate(
+    job_file: Path, fresh: bool, by: str | None, compare: tuple[str, ...], sample: int, **options: Any
+) -> None:
+    """What a job would send and cost; sends nothing, unless a sample is asked for."""
     with reported(options["as_json"]):
         from pipeline.estimate import estimate_job
 
-        result = estimate_job(load(job_file, options), limit=options["limit"])
+        job, limit = load(job_file, options), options["limit"]
+        if sample:
+            from pipeline.run import RunOptions, run_job
+
+            run_job(job, RunOptions(limit=limit, sample=sample, fresh=fresh), stderr())
+        result = estimate_job(job, limit=limit, fresh=fresh, compare=compare, by_document=by is not None)
         if options["as_json"]:
             print_json(result)
         else:

@@ -12,11 +12,12 @@ from itertools import count
 from typing import TypeAlias
 
 from pipeline.dataset import DocumentRow
-from pipeline.dispatch import Answered, Dispatch
+from pipeline.dispatch import Answered as Answer
+from pipeline.dispatch import Dispatch
 from pipeline.errors import DocumentError
 from pipeline.readers import UniqueIds, Unread
 from pipeline.session import Session
-from pipeline.types import Attempt, Cause, Document, Outcome, Request, Result, Steps
+from pipeline.types import Attempt, Cause, Document, Outcome, Request, Result, Steps, Usage
 
 __all__ = ["Driver", "Observer", "Read", "Source"]
 
@@ -26,16 +27,24 @@ BATCH = 64
 """Documents opened in one turn of the reading thread, at most."""
 
 Read: TypeAlias = Document | Unread
+Answered: TypeAlias = Sequence[Sequence[Outcome | None]]
+"""A unit's first steps as the ledger answers them, up to the first with an answer missing (None)."""
+Planned: TypeAlias = Callable[[Sequence[Document], Answered, Sequence[str]], None]
 Write: TypeAlias = Callable[[Sequence[DocumentRow]], None]
 
 
 @dataclass(slots=True, kw_only=True)
 class Observer:
-    """Who is told of what happens, on the event loop."""
+    """Who is told of what happens, on the event loop.
+
+    A unit is either `planned`, before the first of its calls is made and off the loop, in the thread of the steps; or
+    `answered` by the ledger alone."""
 
     opened: Callable[[int], None] = lambda _documents: None
     attempted: Callable[[Attempt], None] = lambda _attempt: None
     finished: Callable[[DocumentRow], None] = lambda _row: None
+    planned: Planned = lambda _documents, _answered, _keys: None
+    answered: Callable[[Sequence[Result], Answered], None] = lambda _results, _answered: None
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +59,8 @@ class _Unit:
     outcomes: list[Outcome | None] = field(default_factory=list)
     missing: int = 0
     attempts: list[list[Attempt]] = field(default_factory=list)
+    shares: list[list[Attempt]] = field(default_factory=list)
+    answered: list[Sequence[Outcome | None]] | None = field(default_factory=list)  # until the first call to be made
     results: list[Result] | None = None
 
     def step(self, outcomes: list[Outcome] | None) -> None:
@@ -100,7 +111,8 @@ class Source:
     def _unit(self, documents: tuple[Document, ...]) -> _Unit:
         sequences = tuple(self._pending.popleft()[0] for _ in documents)
         steps = self.session.steps(documents)
-        return _Unit(sequences, documents, steps, attempts=[[] for _ in documents])
+        none: tuple[list[list[Attempt]], ...] = ([[] for _ in documents], [[] for _ in documents])
+        return _Unit(sequences, documents, steps, attempts=none[0], shares=none[1])
 
     def _documents(self) -> Iterator[Document]:
         """The documents there is work on; the others become rows at once."""
@@ -144,6 +156,7 @@ class Driver:
         self._next = 0  # the place in the input that is written next
         self._pulling = False
         self._writing = False
+        self._planning = 0  # units
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._error: BaseException | None = None
@@ -170,7 +183,9 @@ class Driver:
                 threads.shutdown(wait=True, cancel_futures=True)
 
     def _done(self) -> bool:
-        return self._source.exhausted and not (self._open or self._finished or self._pulling or self._writing)
+        return self._source.exhausted and not (
+            self._open or self._finished or self._pulling or self._writing or self._planning
+        )
 
     def _pump(self) -> None:
         """Start whatever there is room for."""
@@ -229,11 +244,25 @@ class Driver:
                     self._receive(unit, position, reused[key])
                 else:
                     heapq.heappush(self._ready, (unit.sequences[0], next(self._ties), unit, position))
+            answered = unit.answered
+            if answered is not None:
+                answered.append(tuple(unit.outcomes))
             if unit.missing:
                 self._wake.set()
+                if answered is not None:
+                    unit.answered = None
+                    self._planning += 1
+                    self._spawn(self._plan(unit.documents, answered, unit.keys))
                 return
             await self._step(unit)
         await self._settle(unit)
+
+    async def _plan(self, documents: Sequence[Document], answered: Answered, keys: Sequence[str]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._stepping, self._observer.planned, documents, answered, keys)
+        finally:
+            self._planning -= 1
 
     async def _step(self, unit: _Unit) -> None:
         outcomes = [outcome for outcome in unit.outcomes if outcome is not None]
@@ -252,23 +281,27 @@ class Driver:
             await self._step(unit)
             await self._proceed(unit)
 
-    def _receive(self, unit: _Unit, position: int, answered: Answered) -> None:
+    def _receive(self, unit: _Unit, position: int, answered: Answer) -> None:
         unit.outcomes[position] = answered.outcome
         unit.missing -= 1
-        shares = unit.requests[position].documents
+        served = unit.requests[position].documents
         for attempt in answered.attempts:
             self._observer.attempted(attempt)
-            unit.attempts[shares[0]].append(attempt)
+            unit.attempts[served[0]].append(attempt)
+            for at, share in zip(served, _shares(attempt, len(served)), strict=True):
+                unit.shares[at].append(share)
 
     async def _settle(self, unit: _Unit) -> None:
         results = unit.results or []
         rejected = [key for result in results for key in result.rejected]
         if rejected:
             await self._dispatch.ledger.reject(rejected)
-        for sequence, document, result, attempts in zip(
-            unit.sequences, unit.documents, results, unit.attempts, strict=True
+        if unit.answered is not None:
+            self._observer.answered(results, unit.answered)
+        for sequence, document, result, attempts, shares in zip(
+            unit.sequences, unit.documents, results, unit.attempts, unit.shares, strict=True
         ):
-            self._finish(sequence, _row(document, result, attempts))
+            self._finish(sequence, _row(document, result, attempts, shares if len(results) > 1 else None))
         self._open -= 1
         self._wake.set()
 
@@ -288,7 +321,28 @@ class Driver:
             self._writing = False
 
 
-def _row(read: Read, result: Result, attempts: Sequence[Attempt]) -> DocumentRow:
+def _shares(attempt: Attempt, documents: int) -> list[Attempt]:
+    """The attempt in as many equal parts, to the token and the pico-dollar: the first ones bear what is left over."""
+    if documents == 1:
+        return [attempt]
+
+    def part(whole: int, at: int) -> int:
+        return whole // documents + (at < whole % documents)
+
+    usage = attempt.usage
+    return [
+        replace(
+            attempt,
+            cost_pusd=part(attempt.cost_pusd, at),
+            usage=usage and Usage(**{name: part(getattr(usage, name), at) for name in Usage.__slots__}),
+        )
+        for at in range(documents)
+    ]
+
+
+def _row(
+    read: Read, result: Result, attempts: Sequence[Attempt], shares: Sequence[Attempt] | None = None
+) -> DocumentRow:
     """A finished document without its text."""
     text = read.text if isinstance(read, Document) else None
     return DocumentRow(
@@ -301,4 +355,5 @@ def _row(read: Read, result: Result, attempts: Sequence[Attempt]) -> DocumentRow
         columns=read.columns,
         result=result,
         attempts=tuple(attempts),
+        shares=None if shares is None else tuple(shares),
     )

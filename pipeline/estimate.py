@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
 
 from pipeline.calibration import Share
@@ -88,6 +89,7 @@ class Estimator:
     tallies: dict[Scenario, Tally] = field(default_factory=lambda: {scenario: Tally() for scenario in SCENARIOS})
     dearest: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     _asked: dict[int, None] = field(default_factory=dict)
+    _counting: Lock = field(default_factory=Lock)
 
     def add(self, documents: Sequence[Document], answered: Answered = (), keys: Sequence[str] = ()) -> None:
         """Count a unit of which the ledger answers `answered`; `keys` are those of its last step there.
@@ -113,8 +115,7 @@ class Estimator:
             for guess in guesses:
                 self._pay(guess, scenario)
         self._look_at_borders(drive.first)
-        self.add_answered(drive.results, answered)
-        self.reused += sum(again)
+        self.add_answered(drive.results, answered, equal=sum(again))
         dollars = float(usd(round(expected.cost_pusd - before[0]))) / len(documents)
         for number, (document, result) in enumerate(zip(documents, drive.results, strict=True)):
             row: dict[str, Any] = {
@@ -127,11 +128,12 @@ class Estimator:
             entry = (dollars, number - self.documents, row)
             (heapq.heappush if len(self.dearest) < DEAREST else heapq.heappushpop)(self.dearest, entry)
 
-    def add_answered(self, results: Sequence[Result], answered: Answered) -> None:
-        """Count a unit's documents and the calls that the ledger answers."""
-        self.documents += len(results)
-        self.chunks += sum(len(result.chunks) for result in results)
-        self.reused += sum(outcome is not None for step in answered for outcome in step)
+    def add_answered(self, results: Sequence[Result], answered: Answered, equal: int = 0) -> None:
+        """Count a unit's documents and the calls that need not be paid: answered, or `equal` to others. Any thread."""
+        with self._counting:
+            self.documents += len(results)
+            self.chunks += sum(len(result.chunks) for result in results)
+            self.reused += sum(outcome is not None for step in answered for outcome in step) + equal
 
     def readable(self, reads: Iterable[Document | Unread]) -> Iterator[Document]:
         """The documents there is work on; the others are counted."""

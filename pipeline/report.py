@@ -81,6 +81,10 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
     if cost["cap_usd"] is not None:
         money += f", cap {dollars(cost['cap_usd'])}"
     console.print(money)
+    if manifest.get("estimate") and (apart := manifest["difference"]["cost_usd"]) is not None:
+        expected, low, high = (manifest["estimate"]["cost_usd"][name] for name in ("expected", "low", "high"))
+        range_ = f"{dollars(low)} to {dollars(high)}"
+        console.print(f"estimated {dollars(expected)} ({range_}): the actual cost is {apart:+.1%} of that")
     if counts["evidence_not_found"]:
         console.print(
             f"{counts['evidence_not_found']:,} values whose words were not found in the text (alignment none)"
@@ -105,12 +109,31 @@ def print_estimate(estimate: Mapping[str, Any], console: Console) -> None:
     table.add_row("duration", *(f"{seconds:,.0f} s" for seconds in estimate["duration_s"].values()))
     console.print(table)
     basis = estimate["basis"]
-    console.print(f"tokenizer: {basis['tokenizer']}; length of answers: {basis['output']}")
+    seen = f" from {basis['answers_seen']:,} answers" if basis["answers_seen"] else ""
+    console.print(f"tokenizer: {basis['tokenizer']}; length of answers: {basis['output']}{seen}")
     console.print(f"price: {estimate['pricing']['source']}, {estimate['pricing']['mode']}")
     if estimate["reused_calls"]:
         console.print(f"{estimate['reused_calls']:,} calls are answered already and cost nothing")
     if estimate["unreadable"]:
         console.print(f"{estimate['unreadable']:,} documents cannot be read; the run will say why")
+    if rows := estimate.get("by_document"):
+        dearest = _table("\nthe dearest documents", ">cost", ">calls", ">chunks", "document")
+        for row in rows:
+            dearest.add_row(dollars(row["cost_usd"]), f"{row['calls']:,}", f"{row['chunks']:,}", plain(_name(row)))
+        console.print(dearest)
+    if others := estimate.get("compare"):
+        models = _table("\nother models", "model", ">calls", ">low", ">expected", ">high", ">ceiling", "")
+        for name, other in others.items():
+            if "error" in other:
+                models.add_row(plain(name), *("–",) * 5, plain(other["error"].splitlines()[0]))
+            else:
+                costs = (dollars(amount) for amount in other["cost_usd"].values())
+                models.add_row(plain(name), f"{other['calls']['expected']:,}", *costs, other["basis"]["tokenizer"])
+        console.print(models)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return str(row["uri"]) if row["row"] is None else f"{row['uri']}#{row['row']}"
 
 
 def print_runs(runs: Sequence[RunInfo], console: Console) -> None:

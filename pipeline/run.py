@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import random
 import secrets
 import signal
 import time
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from pipeline.config import Job
 from pipeline.dataset import DatasetWriter, DocumentRow
 from pipeline.dispatch import Dispatch, Gate
 from pipeline.driver import Driver, Observer, Read, Source
+from pipeline.estimate import Estimator, compared
 from pipeline.ledger import Ledger
 from pipeline.limits import Limiter
 from pipeline.pricing import Budget, pusd, usd
@@ -29,7 +32,7 @@ from pipeline.progress import Counts, show_progress
 from pipeline.providers import open_provider
 from pipeline.readers import discover, read
 from pipeline.session import Session, open_session
-from pipeline.types import Cause, Provider
+from pipeline.types import Cause, Document, Provider
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,15 +45,17 @@ CORES = os.cpu_count() or 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line adds to a job. `limit`: documents at most."""
+    """What the command line adds to a job. `limit`: documents at most. `sample`: ask for so many of them only, spread
+    over the input, and write no results: their answers are in the ledger."""
 
     fresh: bool = False
     retry_failed: bool = False
     limit: int | None = None
+    sample: int | None = None
 
 
 def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
-    """Runs `job` and returns its manifest, with `run_dir`. Progress goes to `console`.
+    """Runs `job` and returns its manifest, with `run_dir` (None for a sample). Progress goes to `console`.
 
     Raises JobError before anything is sent, MachineError where nothing could be committed."""
     import uvloop
@@ -91,6 +96,7 @@ class _Run:
         # Every row of a table is a document: only without tables does the number of files tell that of documents.
         self._total = None if job.input.text_column else min(sources, options.limit or sources)
         self._counts = Counts()
+        self._estimator = Estimator(session, ledger.latency_s(job.sha256))
         cap = job.budget.max_cost_usd
         self._budget = Budget(None if cap is None else pusd(cap))
         carried = ledger.carried(job.name)
@@ -126,8 +132,17 @@ class _Run:
             for row in rows:
                 writer.write(row)
 
-        observer = Observer(opened=counts.opened_more, attempted=counts.attempted, finished=counts.finished)
-        source = Source(self._session, islice(reads, self._options.limit))
+        observer = Observer(
+            opened=counts.opened_more,
+            attempted=counts.attempted,
+            finished=counts.finished,
+            planned=self._estimator.add,
+            answered=self._estimator.add_answered,
+        )
+        reads = islice(reads, self._options.limit)
+        if self._options.sample is not None:
+            reads = iter(_spread(reads, self._options.sample, job.sha256))
+        source = Source(self._session, reads)
         driver = Driver(source, self._dispatch, write, observer)
         shown = show_progress(self._console, counts, self._budget, lambda: self._total, self._note)
         progress = asyncio.create_task(shown)
@@ -135,7 +150,9 @@ class _Run:
             with _interruptible(self._dispatch, job.limits.grace_s, self._console):
                 await driver.run()
             manifest = self._manifest()
-            run_dir = writer.commit(manifest)
+            run_dir = None if self._options.sample else str(writer.commit(manifest))
+            if run_dir is None:
+                writer.discard()
         except BaseException:
             writer.discard()
             raise
@@ -143,8 +160,10 @@ class _Run:
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
             await self._dispatch.provider.aclose()
-        self._ledger.end_run(self.run_id, manifest["status"], time.time())
-        return {**manifest, "run_dir": str(run_dir)}
+        # What a sample costs counts against the cap of the run it is made for.
+        ended = "sample" if self._options.sample and manifest["status"] == "complete" else manifest["status"]
+        self._ledger.end_run(self.run_id, ended, time.time())
+        return {**manifest, "run_dir": run_dir}
 
     def _note(self) -> str | None:
         if self._dispatch.halted is not None:
@@ -156,6 +175,14 @@ class _Run:
         session, counts, budget = self._session, self._counts, self._budget
         halted = self._dispatch.halted
         job = session.job
+        estimate = self._estimator.as_dict()
+        actual = {
+            "calls": counts.calls,
+            "input_tokens": counts.input_tokens,
+            "output_tokens": counts.output_tokens,
+            "cost_usd": float(usd(counts.charged_pusd)),
+            "duration_s": round((datetime.now(UTC) - self.started).total_seconds(), 1),
+        }
         return {
             "run_id": self.run_id,
             "job": job.name,
@@ -179,6 +206,9 @@ class _Run:
                 "carried_usd": float(usd(budget.charged + budget.unknown - counts.charged_pusd - counts.unknown_pusd)),
                 "cap_usd": job.budget.max_cost_usd,
             },
+            "estimate": estimate,
+            "actual": actual,
+            "difference": compared(estimate, actual),  # as a share of what was expected
             "pricing": asdict(session.pricing),
             "model": {
                 "provider": session.plan.provider,
@@ -192,6 +222,17 @@ class _Run:
             "limits": job.limits.model_dump(),
             "versions": {"docreduce": __version__, **{name: metadata.version(name) for name in LIBRARIES}},
         }
+
+
+def _spread(reads: Iterator[Read], number: int, seed: str) -> list[Read]:
+    """`number` of the documents with text, each as likely as any other, in order (Vitter's reservoir, algorithm R)."""
+    draw = random.Random(seed)  # noqa: S311 - the same job takes the same sample
+    kept: list[tuple[int, Read]] = []
+    for at, found in enumerate(each for each in reads if isinstance(each, Document) and each.text.strip()):
+        place = at if at < number else draw.randrange(at + 1)
+        if place < number:
+            kept[place : place + 1] = [(at, found)]
+    return [found for _, found in sorted(kept, key=itemgetter(0))]
 
 
 def _limiter(session: Session) -> Limiter:

@@ -35,17 +35,24 @@ _TOKENS = attrgetter("input_tokens", "output_tokens", "cached_input_tokens", "re
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRow:
     """A finished document, whatever became of it, without its text. `attempts`: all of its calls, reused answers too;
-    a reused one's `cost_pusd` is what it once cost. `columns`: the kept ones."""
+    a reused one's `cost_pusd` is what it once cost. `shares`: what it bears of them and of others' where calls served
+    several documents; such a call stands once, with the first of them. `columns`: the kept ones."""
 
     document_id: str
     uri: str
     result: Result
     attempts: Sequence[Attempt] = ()
+    shares: Sequence[Attempt] | None = None
     row: int | None = None
     media_type: str | None = None
     chars: int | None = None
     source_tokens: int | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def borne(self) -> Sequence[Attempt]:
+        """The attempts that its tokens and its money are the sums of."""
+        return self.attempts if self.shares is None else self.shares
 
 
 class DatasetWriter:
@@ -145,7 +152,7 @@ class DatasetWriter:
             records = records[:1] or [{}]
         if not records:
             return
-        share, rest = divmod(_sum(done.attempts, "charged"), len(records))
+        share, rest = divmod(_sum(done.borne, "charged"), len(records))
         for item, record in enumerate(records):
             values = [coerce(record.get(each.name), each) for each in self._fields]
             cost = _usd(share + (rest if item == 0 else 0))
@@ -153,7 +160,7 @@ class DatasetWriter:
 
 
 def _document(done: DocumentRow) -> tuple[Any, ...]:
-    result, attempts = done.result, done.attempts
+    result, attempts = done.result, done.borne
     usages = [attempt.usage for attempt in attempts if attempt.usage and attempt.billing == "charged"]
     return (
         done.document_id,
