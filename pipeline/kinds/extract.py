@@ -7,8 +7,9 @@ as much as null: nothing was found.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
@@ -17,18 +18,17 @@ from typing import Any, TypeAlias
 from pipeline.kinds.answers import InvalidAnswerError, items_of
 from pipeline.kinds.chunks import ask_chunks, chunk_result, cut, document_result
 from pipeline.kinds.extraction import Extraction
-from pipeline.kinds.plan import ModelPlan, StructuredOutput
+from pipeline.kinds.plan import ModelPlan
 from pipeline.merge.evidence import Aligner, Quote
-from pipeline.merge.items import Found, merge_many, merge_one
+from pipeline.merge.items import Found, merge
 from pipeline.merge.seams import absorb_fragments, seams
-from pipeline.prompts.extract import EVIDENCE, prefix, refusal
+from pipeline.prompts.extract import prefix, quotes_of, refusal
 from pipeline.types import (
     Cause,
     Chunk,
     ChunkResult,
     Completion,
     Document,
-    Evidence,
     Failure,
     Message,
     Outcome,
@@ -39,7 +39,7 @@ from pipeline.types import (
     Steps,
 )
 
-__all__ = ["Asking", "Extractor", "Frame", "frames", "in_forms"]
+__all__ = ["Asking", "Extractor", "in_forms", "overhead_tokens", "request"]
 
 MAX_REPAIR_NOTE_TOKENS = 500
 """Room that is kept in every request for saying what was wrong with an earlier answer."""
@@ -50,22 +50,13 @@ SEAM_CONTEXT_CHARS = 400
 Asking: TypeAlias = Generator[list[Request], list[Outcome], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """What stands around the text in one form of structured output, and its tokens."""
-
-    structured_output: StructuredOutput
-    messages: tuple[Message, ...]
-    overhead_tokens: int
-
-
 @lru_cache(maxsize=16)
-def frames(plan: ModelPlan, settings: Extraction, *, rows: bool) -> tuple[Frame, ...]:
-    """The frames of a job's requests, one a form of structured output, the best first."""
+def _frames(plan: ModelPlan, settings: Extraction, rows: bool) -> tuple[tuple[tuple[Message, ...], int], ...]:
+    """The messages before the text and the tokens around it, by form of structured output, the best first."""
     schema = settings.rows_schema if rows else settings.schema
     made = []
-    for mode in plan.structured_output:
-        carried = mode in {"tools", "json_schema"}
+    for form in plan.structured_output:
+        carried = form in {"tools", "json_schema"}
         messages = prefix(
             plan.system,
             settings.instructions,
@@ -74,9 +65,34 @@ def frames(plan: ModelPlan, settings: Extraction, *, rows: bool) -> tuple[Frame,
             examples=settings.examples,
             rows=rows,
         )
-        overhead = plan.overhead_tokens(messages, schema if carried else None)
-        made.append(Frame(structured_output=mode, messages=messages, overhead_tokens=overhead))
+        made.append((messages, plan.overhead_tokens(messages, schema if carried else None)))
     return tuple(made)
+
+
+def overhead_tokens(plan: ModelPlan, settings: Extraction, *, rows: bool = False) -> int:
+    """Tokens around the text, in the form that takes the most of them."""
+    return max(tokens for _, tokens in _frames(plan, settings, rows))
+
+
+def request(
+    plan: ModelPlan,
+    settings: Extraction,
+    text: str,
+    tokens: int,
+    *,
+    rows: bool = False,
+    turns: tuple[Message, ...] = (),
+    **where: Any,
+) -> Request:
+    """A request in the best form about `text` of `tokens`, with `turns` before it; `where` as in ModelPlan.request."""
+    messages, overhead = _frames(plan, settings, rows)[0]
+    return plan.request(
+        (*messages, *turns, Message("user", text)),
+        input_tokens=overhead + tokens + (plan.overhead_tokens(turns) if turns else 0),
+        schema=settings.rows_schema if rows else settings.schema,
+        structured_output=plan.structured_output[0],
+        **where,
+    )
 
 
 def in_forms(steps: Steps, plan: ModelPlan, settings: Extraction) -> Steps:
@@ -89,9 +105,9 @@ def in_forms(steps: Steps, plan: ModelPlan, settings: Extraction) -> Steps:
         except StopIteration as stop:
             results: list[Result] = stop.value
             return results
-        outcomes = yield [_in_form(request, form, plan, settings) for request in requests]
+        outcomes = yield [_in_form(one, form, plan, settings) for one in requests]
         while form + 1 < len(plan.structured_output) and (
-            refused := [at for at, o in enumerate(outcomes) if isinstance(o, Failure) and o.cause is Cause.UNSUPPORTED]
+            refused := [at for at, o in enumerate(outcomes) if _is_refused(o)]
         ):
             form += 1
             again = yield [_in_form(requests[at], form, plan, settings) for at in refused]
@@ -99,16 +115,18 @@ def in_forms(steps: Steps, plan: ModelPlan, settings: Extraction) -> Steps:
                 outcomes[at] = outcome
 
 
-def _in_form(request: Request, form: int, plan: ModelPlan, settings: Extraction) -> Request:
-    if form == 0:
-        return request
-    best, *_ = made = frames(plan, settings, rows=request.schema == settings.rows_schema)
-    other = made[form]
+def _is_refused(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.cause is Cause.UNSUPPORTED
+
+
+def _in_form(best: Request, form: int, plan: ModelPlan, settings: Extraction) -> Request:
+    frames = _frames(plan, settings, best.schema == settings.rows_schema)
+    (prefix_, overhead), (other_prefix, other_overhead) = frames[0], frames[form]
     return replace(
-        request,
-        messages=(*other.messages, *request.messages[len(best.messages) :]),
-        structured_output=other.structured_output,
-        input_tokens=request.input_tokens + other.overhead_tokens - best.overhead_tokens,
+        best,
+        messages=(*other_prefix, *best.messages[len(prefix_) :]),
+        structured_output=plan.structured_output[form],
+        input_tokens=best.input_tokens + other_overhead - overhead,
     )
 
 
@@ -127,9 +145,12 @@ class Extractor:
 
     def ask(self, stage: Stage = "map") -> Asking:
         """Ask for every chunk, again where an answer was invalid, and once more where two chunks meet in a find."""
-        budget = self._budget()
-        chunks = cut(self.document, self.plan, budget)
-        yield from self._ask_all(chunks, count(len(chunks)), stage)
+        overhead = overhead_tokens(self.plan, self.settings)
+        spare = max(self.plan.input_tokens - overhead, 0) // 8
+        budget = self.plan.chunk_tokens(
+            overhead + min(MAX_REPAIR_NOTE_TOKENS if self.settings.max_repairs else 0, spare)
+        )
+        yield from self._ask_all(cut(self.document, self.plan, budget), stage)
         self.results.sort(key=lambda result: (result.chunk.span.start, result.chunk.span.end))
         if len(self.results) > 1:
             yield from self._look_at_seams(budget)
@@ -146,57 +167,59 @@ class Extractor:
 
     def result(self) -> Result:
         """What stands in the rows: with cardinality one exactly one record, whatever happened."""
-        if not self.results:
-            told = Result(status="skipped", error_kind="empty", error="there is no text in it")
-        else:
+        told = Result(status="skipped", error_kind="empty", error="there is no text in it")
+        if self.results:
             answered = any(result.status == "ok" for result in self.results)
             told = document_result(self.results, self.failures, answered=answered)
+        found = self.found if told.status in {"ok", "partial"} else ()
+        records, evidence = merge(
+            found,
+            self.settings.fields,
+            one=self.settings.cardinality == "one",
+            key=self.settings.key,
+            conflict=self.settings.conflict,
+            marks=self.document.marks,
+        )
         rejected = tuple(dict.fromkeys((*told.rejected, *self.rejected)))
-        records, evidence = self._merged(self.found if told.status in {"ok", "partial"} else ())
         return replace(told, records=records, evidence=evidence, rejected=rejected)
 
-    def whole(self) -> Chunk:
-        """The text as one chunk: a row has no pages."""
-        text = self.document.text
-        return Chunk(index=0, span=Span(0, len(text)), tokens=self.plan.tokenizer.count(text))
-
-    def _overhead(self) -> int:
-        """Of the form that takes the most room."""
-        return max(frame.overhead_tokens for frame in frames(self.plan, self.settings, rows=False))
-
-    def _budget(self) -> int:
-        overhead = self._overhead()
-        spare = max(self.plan.input_tokens - overhead, 0) // 8
-        note = min(MAX_REPAIR_NOTE_TOKENS, spare) if self.settings.max_repairs else 0
-        return self.plan.chunk_tokens(overhead + note)
-
-    def _ask_all(self, chunks: Sequence[Chunk], numbers: Iterator[int], stage: Stage) -> Asking:
-        notes: dict[int, tuple[str, str]] = {}  # what was wrong with a chunk's last answer
-        keys: dict[int, list[str]] = {}
+    def _ask_all(self, chunks: Sequence[Chunk], stage: Stage) -> Asking:
+        numbers = count(len(chunks))
+        invalid: dict[int, list[Completion]] = defaultdict(list)  # a chunk's invalid answers,
+        wrong: dict[int, str] = {}  # and what was wrong with the last
 
         def ask(chunk: Chunk) -> Request:
-            return self._request(chunk.span, chunk.tokens, chunk.index, stage, notes.get(chunk.index))
+            if chunk.index not in wrong:
+                return self._request(chunk.span, chunk.tokens, chunk.index, stage)
+            room = self.plan.input_tokens - overhead_tokens(self.plan, self.settings) - chunk.tokens
+            whole, short = (refusal(text, wrong[chunk.index]) for text in (invalid[chunk.index][-1].text, ""))
+            turns = whole if self.plan.overhead_tokens(whole) <= room else short
+            return self._request(chunk.span, chunk.tokens, chunk.index, "repair", turns)
 
-        todo = list(chunks)
+        todo = chunks
         while todo:
             answered = yield from ask_chunks(self.document, todo, self.plan.tokenizer, ask, numbers)
             todo = []
             for chunk, outcome in answered:
-                if isinstance(outcome, Failure):
-                    self.rejected += keys.get(chunk.index, [])
-                    self.fail(chunk, outcome)
-                    continue
-                try:
-                    self.accept(chunk, outcome.text, items_of(outcome.text, self.settings.schema))
-                except InvalidAnswerError as error:
-                    keys.setdefault(chunk.index, []).append(outcome.key)
-                    if len(keys[chunk.index]) <= self.settings.max_repairs:
-                        notes[chunk.index] = (outcome.text, error.message[:MAX_ERROR_CHARS])
+                if isinstance(outcome, Completion):
+                    try:
+                        self.accept(chunk, outcome.text, items_of(outcome.text, self.settings.schema))
+                        continue
+                    except InvalidAnswerError as error:
+                        invalid[chunk.index].append(outcome)
+                        wrong[chunk.index] = error.message[:MAX_ERROR_CHARS]
+                    if len(invalid[chunk.index]) <= self.settings.max_repairs:
                         todo.append(chunk)
-                    else:
-                        self.rejected += keys[chunk.index]
-                        message = f"chunk {chunk.index}: {error.message}"
-                        self.fail(chunk, Failure(key=outcome.key, cause=Cause.INVALID_OUTPUT, message=message))
+                        continue
+                    failure = Failure(
+                        key=outcome.key,
+                        cause=Cause.INVALID_OUTPUT,
+                        message=f"chunk {chunk.index}: {wrong[chunk.index]}",
+                    )
+                else:
+                    failure = outcome
+                self.rejected += [answer.key for answer in invalid[chunk.index]]
+                self.fail(chunk, failure)
 
     def _look_at_seams(self, budget: int) -> Asking:
         """Ask about the text around a border where both chunks found something of the same field up to it.
@@ -212,40 +235,20 @@ class Extractor:
         for window in seams(self.found, spans, text, context_chars=context, whole_items=many):
             tokens = self.plan.tokenizer.count(text[window.start : window.end])
             if tokens <= budget:
-                index = max((c for c in answered if c.span.start <= window.start), key=lambda c: c.span.start).index
+                index = next(chunk.index for chunk in reversed(answered) if chunk.span.start <= window.start)
                 windows.append((window, tokens, index))
-        if not windows:
-            return
-        outcomes = yield [self._request(window, tokens, index, "resolve") for window, tokens, index in windows]
+        outcomes = (yield [self._request(*window, "resolve") for window in windows]) if windows else []
         seen: list[Found] = []
         for (window, _, index), outcome in zip(windows, outcomes, strict=True):
             if isinstance(outcome, Completion) and outcome.finish_reason != "length":
-                try:
-                    items = items_of(outcome.text, self.settings.schema)
-                except InvalidAnswerError:
-                    continue
-                seen += self._found(index, window, items)
+                with suppress(InvalidAnswerError):
+                    seen += self._found(index, window, items_of(outcome.text, self.settings.schema))
         self.found = absorb_fragments(self.found, text, whole_items=many, second_look=seen)
 
-    def _request(
-        self, span: Span, tokens: int, index: int, stage: Stage, note: tuple[str, str] | None = None
-    ) -> Request:
-        frame = frames(self.plan, self.settings, rows=False)[0]
-        turns: tuple[Message, ...] = ()
-        if note is not None:
-            room = self.plan.input_tokens - self._overhead() - tokens
-            turns = refusal(*note)
-            if self.plan.overhead_tokens(turns) > room:
-                turns = refusal("", note[1])
-            stage = "repair"
-        return self.plan.request(
-            (*frame.messages, *turns, Message("user", self.document.text[span.start : span.end])),
-            stage=stage,
-            chunk=index,
-            input_tokens=frame.overhead_tokens + tokens + (self.plan.overhead_tokens(turns) if turns else 0),
-            schema=self.settings.schema,
-            structured_output=frame.structured_output,
-            documents=(self.at,),
+    def _request(self, span: Span, tokens: int, index: int, stage: Stage, turns: tuple[Message, ...] = ()) -> Request:
+        text = self.document.text[span.start : span.end]
+        return request(
+            self.plan, self.settings, text, tokens, turns=turns, stage=stage, chunk=index, documents=(self.at,)
         )
 
     def _found(self, index: int, span: Span, items: Sequence[Mapping[str, Any]]) -> list[Found]:
@@ -254,28 +257,18 @@ class Extractor:
         found = []
         for ordinal, item in enumerate(items):
             values = {name: item[name] for name in self.settings.fields if _is_value(item.get(name))}
-            given = item.get(EVIDENCE) or {}
             quotes: dict[str, tuple[Quote, ...]] = {}
             for name, value in values.items():
-                texts = given.get(name)
-                texts = texts if isinstance(texts, list) else [texts] if texts else []
                 aligned = []
-                for quote in texts:
+                for quote in quotes_of(item, name):
                     aligned.append(aligner.find(quote, mentions[name, quote]))
                     mentions[name, quote] += 1
-                if not texts and isinstance(value, str) and (own := aligner.only(value)):
+                if not aligned and isinstance(value, str) and (own := aligner.only(value)):
                     aligned.append(own)
                 quotes[name] = tuple(aligned)
             if values:
                 found.append(Found(chunk=index, span=span, ordinal=ordinal, values=values, quotes=quotes))
         return found
-
-    def _merged(self, found: Sequence[Found]) -> tuple[list[dict[str, Any]], list[Evidence]]:
-        settings, marks = self.settings, self.document.marks
-        if settings.cardinality == "one":
-            record, evidence = merge_one(found, settings.fields, settings.conflict, marks)
-            return [record], evidence
-        return merge_many(found, settings.fields, settings.key, settings.conflict, marks)
 
 
 def _is_value(value: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pipeline.config import ExtractSettings
 from pipeline.errors import JobError
 from pipeline.kinds.answers import schema_errors, validator
-from pipeline.prompts.extract import EVIDENCE
+from pipeline.prompts.extract import EVIDENCE, quotes_of
 
 __all__ = ["Extraction", "compile_extraction", "self_contained"]
 
@@ -209,10 +209,8 @@ def _examples(path: Path, schema: str, fields: tuple[str, ...]) -> tuple[tuple[s
         if errors := schema_errors({"items": items}, schema):
             raise JobError(f"{where}: {'; '.join(errors)}")
         for at, item in enumerate(items):
-            evidence = item.get(EVIDENCE) or {}
             for field in fields:
-                quotes = evidence.get(field)
-                quotes = quotes if isinstance(quotes, list) else [quotes] if quotes else []
+                quotes = quotes_of(item, field)
                 if item.get(field) is not None and not quotes:
                     raise JobError(f"{where}: /items/{at}/evidence/{field}: missing, and {field!r} has a value")
                 for quote in quotes:

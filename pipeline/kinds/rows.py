@@ -13,11 +13,11 @@ import orjson
 
 from pipeline.kinds.answers import InvalidAnswerError, rows_of
 from pipeline.kinds.chunks import too_long
-from pipeline.kinds.extract import Asking, Extractor, frames, in_forms
+from pipeline.kinds.extract import Asking, Extractor, in_forms, overhead_tokens, request
 from pipeline.kinds.extraction import Extraction
 from pipeline.kinds.plan import ModelPlan
 from pipeline.prompts.extract import pack
-from pipeline.types import Completion, Document, Failure, Message, Outcome, Request, Steps
+from pipeline.types import Chunk, Completion, Document, Failure, Outcome, Request, Span, Steps
 
 __all__ = ["extract", "units"]
 
@@ -40,8 +40,7 @@ def units(documents: Iterable[Document], plan: ModelPlan, settings: Extraction) 
     if limit == 1:
         yield from ((document,) for document in documents)
         return
-    room = plan.chunk_tokens(max(frame.overhead_tokens for frame in frames(plan, settings, rows=True)))
-    room -= ROW_FRAME_TOKENS  # the line after the last row
+    room = plan.chunk_tokens(overhead_tokens(plan, settings, rows=True)) - ROW_FRAME_TOKENS  # the line after the last
     unit: list[Document] = []
     held = 0
     for document in documents:
@@ -102,7 +101,7 @@ def _ask_rows(
             missing = group
             if isinstance(outcome, Failure) and not too_long(outcome):
                 for extractor in group:
-                    extractor.fail(extractor.whole(), outcome)
+                    extractor.fail(_whole(extractor), outcome)
                 continue
             if isinstance(outcome, Completion) and not too_long(outcome):
                 missing = _take_apart(group, outcome, settings)
@@ -116,17 +115,16 @@ def _ask_rows(
 
 
 def _request(group: Sequence[Extractor], plan: ModelPlan, settings: Extraction) -> Request:
-    frame = frames(plan, settings, rows=True)[0]
     text = pack([extractor.document.text for extractor in group])
-    return plan.request(
-        (*frame.messages, Message("user", text)),
-        stage="map",
-        chunk=0,
-        input_tokens=frame.overhead_tokens + plan.tokenizer.count(text),
-        schema=settings.rows_schema,
-        structured_output=frame.structured_output,
-        documents=tuple(extractor.at for extractor in group),
-    )
+    places = tuple(extractor.at for extractor in group)
+    tokens = plan.tokenizer.count(text)
+    return request(plan, settings, text, tokens, rows=True, stage="map", chunk=0, documents=places)
+
+
+def _whole(extractor: Extractor) -> Chunk:
+    """The row as one chunk; it has no pages."""
+    text = extractor.document.text
+    return Chunk(index=0, span=Span(0, len(text)), tokens=extractor.plan.tokenizer.count(text))
 
 
 def _take_apart(group: list[Extractor], outcome: Completion, settings: Extraction) -> list[Extractor]:
@@ -139,7 +137,7 @@ def _take_apart(group: list[Extractor], outcome: Completion, settings: Extractio
     for row, extractor in enumerate(group, 1):
         if row in by_row:
             output = orjson.dumps({"items": by_row[row]}).decode()
-            extractor.accept(extractor.whole(), output, by_row[row])
+            extractor.accept(_whole(extractor), output, by_row[row])
         else:
             missing.append(extractor)
     return missing

@@ -16,7 +16,7 @@ from pipeline.merge.evidence import Quote, page_at
 from pipeline.merge.names import Groups, near_equal_names, normalize
 from pipeline.types import Evidence, Mark, Span
 
-__all__ = ["Conflict", "Found", "merge_many", "merge_one"]
+__all__ = ["Conflict", "Found", "merge"]
 
 Conflict: TypeAlias = Literal["majority", "first", "longest"]
 Record: TypeAlias = dict[str, Any]
@@ -45,62 +45,54 @@ class Found:
         return min((span.start for field in self.values for span in self.spans(field)), default=self.span.start)
 
 
-def merge_one(
-    found: Sequence[Found], fields: Sequence[str], conflict: Conflict, marks: Sequence[Mark] = ()
-) -> tuple[Record, list[Evidence]]:
-    """One record of all `found`, and its evidence.
-
-    A field is None where nobody found it; otherwise its value is chosen by `conflict`: the one most chunks
-    agree on, the first in the document, or the longest; ties go to values whose evidence was found, then to
-    the first. `support` counts the chunks that agree, `conflict` says whether another one did not."""
-    record: Record = dict.fromkeys(fields)
-    evidence: list[Evidence] = []
-    ordered = _ordered(found)
-    pages = _pages(marks)
-    for field in fields:
-        holders = [item for item in ordered if field in item.values]
-        if holders:
-            record[field], rows = _choose(0, field, holders, conflict, pages)
-            evidence += rows
-    return record, evidence
-
-
-def merge_many(
+def merge(
     found: Sequence[Found],
     fields: Sequence[str],
-    key: Sequence[str],
-    conflict: Conflict,
+    *,
+    one: bool,
+    key: Sequence[str] = (),
+    conflict: Conflict = "majority",
     marks: Sequence[Mark] = (),
 ) -> tuple[list[Record], list[Evidence]]:
-    """The distinct items of `found` in the order of the document, and their evidence, united.
+    """The records of what was `found`, in the order of the document, and their evidence, united.
 
-    With `key`, items are the same when all key fields agree after normalization or are near-equal names. Without
-    one, or where an item has no key field at all, they are the same when they agree in all fields and stand at
-    the same place (overlapping evidence, or none at all); an item that another chunk saw more of, at the
-    same place, is part of that one: chunks that overlap see the same words twice."""
-    ordered = [item for item in _ordered(found) if item.values]
-    keyed = [at for at, item in enumerate(ordered) if any(field in item.values for field in key)]
-    loose = [at for at, item in enumerate(ordered) if not any(field in item.values for field in key)]
-    groups = Groups(len(ordered))
-    _unite_by_key(groups, ordered, keyed, key)
-    _unite_by_place(groups, ordered, loose)
+    With `one`, exactly one record of everything. Otherwise the distinct items: with `key`, items are the same when
+    all key fields agree after normalization or are near-equal names. Without one, or where an item has no key field
+    at all, they are the same when they agree in all fields and stand at the same place (overlapping evidence, or
+    none at all); an item that another chunk saw more of, at the same place, is part of that one: chunks that
+    overlap see the same words twice.
+
+    A field is None where nobody found it; otherwise its value is chosen by `conflict`: the one most chunks agree on,
+    the first in the document, or the longest; ties go to values whose evidence was found, then to the first.
+    `support` counts the chunks that agree, `conflict` says whether another one did not; holders of a key field agree:
+    that is what made them one item."""
+    ordered = sorted(
+        (item for item in found if item.values),
+        key=lambda item: (item.position(), item.span.start, item.chunk, item.ordinal),
+    )
+    pages = [mark for mark in marks if mark.kind == "page"]
     records: list[Record] = []
     evidence: list[Evidence] = []
-    pages = _pages(marks)
-    for members in groups.members():
-        items = [ordered[at] for at in members]
+    for items in [ordered] if one else _same(ordered, key):
         record: Record = dict.fromkeys(fields)
         for field in fields:
-            holders = [item for item in items if field in item.values]
-            if holders:
-                record[field], rows = _choose(len(records), field, holders, conflict, pages, is_key=field in key)
-                evidence += rows
+            camps = _camps(items, field, conflict)
+            if camps:
+                is_key = field in key and not one
+                agreeing = [item for camp in camps for item in camp] if is_key else camps[0]
+                values = [item.values[field] for item in camps[0]]
+                record[field] = max(values, key=_length) if conflict == "longest" else values[0]
+                evidence += _evidence(len(records), field, agreeing, pages, conflict=len(camps) > 1 and not is_key)
         records.append(record)
     return records, evidence
 
 
-def _ordered(found: Sequence[Found]) -> list[Found]:
-    return sorted(found, key=lambda item: (item.position(), item.span.start, item.chunk, item.ordinal))
+def _same(items: Sequence[Found], key: Sequence[str]) -> list[list[Found]]:
+    groups = Groups(len(items))
+    keyed = [at for at, item in enumerate(items) if any(field in item.values for field in key)]
+    _unite_by_key(groups, items, keyed, key)
+    _unite_by_place(groups, items, sorted({*range(len(items))}.difference(keyed)))
+    return [[items[at] for at in members] for members in groups.members()]
 
 
 def _unite_by_key(groups: Groups, items: Sequence[Found], members: Sequence[int], key: Sequence[str]) -> None:
@@ -121,30 +113,27 @@ def _unite_by_key(groups: Groups, items: Sequence[Found], members: Sequence[int]
 
 def _unite_by_place(groups: Groups, items: Sequence[Found], members: Sequence[int]) -> None:
     plain = {at: {field: normalize(value) for field, value in items[at].values.items()} for at in members}
-    alike: dict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)  # by all values
-    akin: dict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)  # by one
+    placed: dict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)  # by one value, and by all of them
     unplaced: dict[Hashable, int] = {}
     for at, values in plain.items():
         everything = frozenset(values.items())
-        placed = [(field, span) for field in values for span in items[at].spans(field)]
-        for field, span in placed:
-            alike[field, everything].append((span.start, span.end, at))
-            akin[field, values[field]].append((span.start, span.end, at))
-        if not placed:
+        spans = [(field, span) for field in values for span in items[at].spans(field)]
+        for field, span in spans:
+            placed[field, values[field]].append((span.start, span.end, at))
+            placed[field, everything].append((span.start, span.end, at))
+        if not spans:
             groups.unite(at, unplaced.setdefault(everything, at))
-    for spans in alike.values():
-        for left, right in _overlapping(spans):
-            groups.unite(left, right)
-    _unite_ambiguous(groups, items, plain)
     # What one chunk saw in part joins what another saw of it in full: one such whole each, the first.
-    touching = {pair for spans in akin.values() for pair in _overlapping(spans)}
     absorbed: set[int] = set()
-    for left, right in sorted(touching):
+    for left, right in sorted({pair for spans in placed.values() for pair in _overlapping(spans)}):
+        if plain[left] == plain[right]:
+            groups.unite(left, right)
         for part, whole in ((left, right), (right, left)):
             less = plain[part].items() < plain[whole].items()
             if less and part not in absorbed and items[part].chunk != items[whole].chunk:
                 groups.unite(part, whole)
                 absorbed.add(part)
+    _unite_ambiguous(groups, items, plain)
 
 
 def _unite_ambiguous(groups: Groups, items: Sequence[Found], plain: Mapping[int, Mapping[str, Hashable]]) -> None:
@@ -173,21 +162,12 @@ def _overlapping(spans: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _choose(
-    number: int,
-    field: str,
-    holders: Sequence[Found],
-    conflict: Conflict,
-    pages: Sequence[Mark],
-    *,
-    is_key: bool = False,
-) -> tuple[Any, list[Evidence]]:
-    """The value of `field` among `holders`, in document order, and the evidence of all that agree with it.
-
-    Holders of a key field agree: that is what made them one item."""
+def _camps(items: Sequence[Found], field: str, conflict: Conflict) -> list[list[Found]]:
+    """The items that have `field`, those together that agree in it, the best first."""
     camps: dict[Hashable, list[Found]] = defaultdict(list)
-    for item in holders:
-        camps[normalize(item.values[field])].append(item)
+    for item in items:
+        if field in item.values:
+            camps[normalize(item.values[field])].append(item)
 
     def rank(camp: list[Found]) -> tuple[int, bool]:
         if conflict == "first":
@@ -197,11 +177,7 @@ def _choose(
             weight = max(_length(item.values[field]) for item in camp)
         return -weight, not any(item.spans(field) for item in camp)
 
-    winners = min(camps.values(), key=rank)  # the first in the document where ranks are equal
-    values = [item.values[field] for item in winners]
-    agreeing = holders if is_key else winners
-    evidence = _evidence(number, field, agreeing, pages, conflict=len(camps) > 1 and not is_key)
-    return max(values, key=_length) if conflict == "longest" else values[0], evidence
+    return sorted(camps.values(), key=rank)  # the first in the document where ranks are equal
 
 
 def _evidence(
@@ -227,10 +203,6 @@ def _evidence(
     if len(rows) > 1:
         rows.pop(None, None)  # words that are found nowhere say nothing beside words that are
     return sorted(rows.values(), key=lambda row: row.span.start if row.span else -1)
-
-
-def _pages(marks: Sequence[Mark]) -> list[Mark]:
-    return [mark for mark in marks if mark.kind == "page"]
 
 
 def _length(value: Any) -> int:

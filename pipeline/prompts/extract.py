@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Literal
 
 from pipeline.types import Message, Request
 
-__all__ = ["EVIDENCE", "empty_answer", "item_schema", "pack", "prefix", "refusal", "unpack"]
+__all__ = ["EVIDENCE", "empty_answer", "item_schema", "pack", "prefix", "quotes_of", "refusal", "unpack"]
 
 EVIDENCE = "evidence"
 """The key beside an item's fields that holds the words they come from; no field may be called so."""
@@ -113,6 +113,12 @@ def item_schema(schema: str) -> tuple[dict[str, Any], bool]:
     except (TypeError, KeyError) as error:
         raise ValueError("not the schema of an extraction") from error
     return item, rows
+
+
+def quotes_of(item: Mapping[str, Any], field: str) -> list[str]:
+    """The words that an item gives as evidence of `field`."""
+    quotes = (item.get(EVIDENCE) or {}).get(field)
+    return quotes if isinstance(quotes, list) else [quotes] if quotes else []
 
 
 def empty_answer(request: Request) -> str:

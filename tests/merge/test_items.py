@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.merge.evidence import Quote
-from pipeline.merge.items import Found, merge_many, merge_one
+from pipeline.merge.items import Found, merge
 from pipeline.merge.names import Groups, near_equal_names, normalize
 from pipeline.types import Span
 
@@ -24,6 +24,15 @@ def found(chunk, ordinal=0, at=None, ambiguous=False, overlap=0, **values):
         quotes = {field: (Quote(str(v), Span(at, at + 5), "exact", ambiguous),) for field, v in values.items()}
     span = Span(chunk * 100, chunk * 100 + 100 + overlap)
     return Found(chunk=chunk, span=span, ordinal=ordinal, values=values, quotes=quotes)
+
+
+def merge_one(items, fields, conflict):
+    (record,), evidence = merge(items, fields, one=True, conflict=conflict)
+    return record, evidence
+
+
+def merge_many(items, fields, key, conflict):
+    return merge(items, fields, one=False, key=key, conflict=conflict)
 
 
 def names(items, key=(), conflict="majority"):
