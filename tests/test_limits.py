@@ -371,6 +371,17 @@ def test_three_overloads_close_together_are_still_an_accident() -> None:
     assert limiter.slots(now) >= wide
 
 
+def test_one_failure_is_no_trouble_and_five_in_a_row_are() -> None:
+    limiter = Limiter(concurrency=8, now=0.0)
+    seen = []
+    for now in range(5):
+        lease = limiter.lease(10, float(now))
+        assert isinstance(lease, Lease)
+        limiter.settle(lease, now + 0.5, rejection(Cause.CONNECTION))
+        seen.append(limiter.troubled)
+    assert seen == [False] * 4 + [True]
+
+
 def test_in_an_outage_single_probes_go_out_and_then_all_resumes() -> None:
     account = Account(down=(10.0, 130.0))
     played = Play(Limiter(concurrency=32, now=0.0), account, [1000] * 1200).run()

@@ -183,6 +183,11 @@ class Limiter:
         """Until when (on the clock of `now`) nothing is sent: a Retry-After, an outage. None if not paused."""
         return self._pause_until if now < self._pause_until else None
 
+    @property
+    def troubled(self) -> bool:
+        """Whether failures are more than accidents: then a failed call should back off for long; else it need not."""
+        return self._failures >= OUTAGE_FAILURES // 2 or self._overload_share > OVERLOADED[1] / 2
+
     def timeout_s(self, now: float, *, tokens: int = 0, attempt: int = 1) -> float:
         """Seconds to give a call of `tokens` sent now, as `Latency.timeout_s` has learned them."""
         return self._latency.timeout_s(tokens, attempt)
