@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -277,14 +277,18 @@ def print_json(value: Any) -> None:
 def stdout() -> Console:
     from rich.console import Console
 
-    # A pipe has no width: rows stay whole for whoever reads them.
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
+    return Console(highlight=False, markup=False, width=_width(sys.stdout))
 
 
 def stderr(*, quiet: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+    return Console(stderr=True, quiet=quiet, highlight=False, markup=False, width=_width(sys.stderr))
+
+
+def _width(stream: TextIO) -> int | None:
+    # A pipe has no width: rows stay whole for whoever reads them.
+    return None if stream.isatty() else 240
 
 
 if __name__ == "__main__":
