@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import json_repair
@@ -41,9 +41,7 @@ def items_of(text: str, schema: str) -> list[Item]:
 
     Three other shapes of the same answer are taken for it: a bare list of items, a tool call's frame around the
     object, and, where the object has no "items", one item alone."""
-    value = _parse(text)
-    if isinstance(value, dict) and "items" not in value:
-        value = next((value[k] for k in ("arguments", "parameters") if isinstance(value.get(k), dict)), value)
+    value = _parse(text, "items")
     if isinstance(value, list):
         value = {"items": value}
     elif isinstance(value, dict) and "items" not in value:
@@ -58,9 +56,7 @@ def rows_of(text: str, rows: Sequence[int], schema: str) -> dict[int, list[Item]
     """The items by row number, of those `rows` that are there once and valid; the others are missing.
 
     `schema` is that of the answer to one text. Raises InvalidAnswerError where the answer has no rows at all."""
-    value = _parse(text)
-    if isinstance(value, dict) and "rows" not in value:
-        value = next((value[k] for k in ("arguments", "parameters") if isinstance(value.get(k), dict)), value)
+    value = _parse(text, "rows")
     answered = value.get("rows") if isinstance(value, dict) else value
     if not isinstance(answered, list):
         raise InvalidAnswerError('/: no "rows"')
@@ -98,30 +94,27 @@ def validator(schema: str) -> Validator:
         json.loads(schema),
         offline=True,
         validate_formats=True,
-        formats={"date": _is_date, "date-time": _is_datetime},
+        formats=_FORMATS,
         pattern_options=RegexOptions(size_limit=_REGEX_BYTES),
     )
 
 
-def _is_date(text: str) -> bool:
-    """A day Python and Arrow know: the RFC's year 0000 is none."""
+def _is(moment: type[date], form: str, text: str) -> bool:
+    """Whether it is a moment that Python and Arrow know: the RFC's year 0000 is none."""
     try:
-        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text)) and date.fromisoformat(text) is not None
+        return bool(re.fullmatch(form, text, re.ASCII)) and moment.fromisoformat(text.upper()) is not None
     except ValueError:
         return False
 
 
-_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:]{8}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+_FORMATS: dict[str, Callable[..., bool]] = {  # RFC 3339
+    "date": partial(_is, date, r"\d{4}-\d\d-\d\d"),
+    "date-time": partial(_is, datetime, r"\d{4}-\d\d-\d\d[Tt ][\d:]{8}(\.\d+)?([Zz]|[+-]\d\d:\d\d)"),
+}
 
 
-def _is_datetime(text: str) -> bool:
-    try:
-        return bool(_RFC3339.fullmatch(text)) and datetime.fromisoformat(text.upper()) is not None
-    except ValueError:
-        return False
-
-
-def _parse(text: str) -> Any:
+def _parse(text: str, key: str) -> Any:
+    """The JSON value in `text`, out of a tool call's frame where `key` is not in it."""
     body = text.strip().removeprefix("\ufeff")
     try:
         value = _DECODER.decode(body)
@@ -131,7 +124,8 @@ def _parse(text: str) -> Any:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InvalidAnswerError(f"/: half a surrogate pair: {error}") from error
-    return value
+    framed = isinstance(value, dict) and key not in value
+    return next((value[k] for k in ("arguments", "parameters") if framed and isinstance(value.get(k), dict)), value)
 
 
 def _mend(text: str) -> Any:
@@ -175,22 +169,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
-        raise InvalidAnswerError(f"/: {digits[:30]} is no 64-bit integer")
-    return int(digits)
+    value = int(digits) if len(digits) <= 20 else 2**63
+    if not -(2**63) <= value < 2**63:
+        raise InvalidAnswerError(f"/: {digits[:30]} is no 64-bit number")
+    return value
 
 
 def _number(digits: str) -> float:
     value = float(digits)
-    if math.isinf(value):
-        raise InvalidAnswerError(f"/: {digits[:30]} is too large a number")
+    if not math.isfinite(value):  # NaN, Infinity, 1e999
+        raise InvalidAnswerError(f"/: {digits[:30]} is no 64-bit number")
     return value
 
 
-def _constant(name: str) -> float:
-    raise InvalidAnswerError(f"/: {name} is no number")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_number)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,8 @@ MAX_SCHEMA_NODES = 20_000
 """Of the self-contained schema: `$ref`s that double each other grow without bound."""
 
 _VERBATIM = frozenset({"enum", "const", "default", "examples"})  # values, not schemas
-_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas"})
+_REPLACED = frozenset({"$ref", "$defs", "definitions"})  # what is referred to stands in its place
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "$comment"})
 _COMBINATORS = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "const"})
 _TOP_LEVEL = ("allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "patternProperties")
@@ -94,7 +96,10 @@ def self_contained(schema: Mapping[str, Any], where: str = "extract.schema") -> 
             f"{where}: {_first_line(error)}",
             hint='A `$ref` may only point into the schema itself ("#/$defs/…"); patterns have no look-around.',
         ) from error
-    item = _Inliner(json.loads(text), where).inline(json.loads(text), ())
+    for keyword in ("$dynamicRef", "$recursiveRef"):
+        if f'"{keyword}":' in text:
+            raise JobError(f"{where}: {keyword} is not supported")
+    item = _inlined(json.loads(text), where)
     if not isinstance(item, dict) or item.get("type", "object") != "object" or not item.get("properties"):
         raise JobError(f'{where}: expected the schema of an object with "properties", one a field')
     for keyword in _TOP_LEVEL:
@@ -102,62 +107,49 @@ def self_contained(schema: Mapping[str, Any], where: str = "extract.schema") -> 
             raise JobError(f'{where}: {keyword!r} at the top: give the fields in one object\'s "properties"')
     if EVIDENCE in item["properties"]:
         raise JobError(f"{where}: a field cannot be called {EVIDENCE!r}: that key holds the words values come from")
-    for name in ("$defs", "definitions"):
-        item.pop(name, None)
     return item
 
 
-@dataclass(slots=True)
-class _Inliner:
-    root: Any
-    where: str
-    nodes: int = 0
+def _inlined(root: Any, where: str) -> Any:
+    """`root`, whose references are known to lead somewhere, with each replaced by what it refers to, in order."""
+    room = iter(range(MAX_SCHEMA_NODES))
 
-    def inline(self, node: Any, within: tuple[str, ...]) -> Any:
-        """`node` without `$ref`; `within` are the references on the way to it."""
-        self.nodes += 1
-        if self.nodes > MAX_SCHEMA_NODES:
-            raise JobError(f"{self.where}: the schema is larger than {MAX_SCHEMA_NODES} parts")
+    def inline(node: Any, within: tuple[str, ...]) -> Any:
+        """`within`: the references on the way to `node`."""
+        if next(room, None) is None:
+            raise JobError(f"{where}: the schema is larger than {MAX_SCHEMA_NODES} parts")
         if isinstance(node, list):
-            return [self.inline(part, within) for part in node]
+            return [inline(part, within) for part in node]
         if not isinstance(node, dict):
             return node
-        for keyword in ("$dynamicRef", "$recursiveRef"):
-            if keyword in node:
-                raise JobError(f"{self.where}: {keyword} is not supported")
-        plain = {keyword: self._part(keyword, part, within) for keyword, part in node.items() if keyword != "$ref"}
+        plain = {key: inlined(key, part, within) for key, part in node.items() if key not in _REPLACED}
         if "$ref" not in node:
             return plain
         reference = node["$ref"]
         if reference in within:
-            raise JobError(f"{self.where}: {reference} refers to itself; a column has no type for that")
-        target = self.inline(self._resolve(reference), (*within, reference))
+            raise JobError(f"{where}: {reference} refers to itself; a column has no type for that")
+        target = inline(_at(reference, root, where), (*within, reference))
         if isinstance(target, dict) and plain.keys() <= _ANNOTATIONS:
             return {**target, **plain}
         return {**plain, "allOf": [target, *plain.get("allOf", [])]}
 
-    def _part(self, keyword: str, part: Any, within: tuple[str, ...]) -> Any:
-        if keyword in _VERBATIM:
-            return part
-        if keyword in {"$defs", "definitions"}:
-            return {}  # what is referred to stands in its place
+    def inlined(keyword: str, part: Any, within: tuple[str, ...]) -> Any:
         if keyword in _BY_NAME and isinstance(part, dict):
-            return {name: self.inline(schema, within) for name, schema in part.items()}
-        return self.inline(part, within)
+            return {name: inline(schema, within) for name, schema in part.items()}
+        return part if keyword in _VERBATIM else inline(part, within)
 
-    def _resolve(self, reference: str) -> Any:
-        if not reference.startswith("#"):
-            raise JobError(
-                f"{self.where}: $ref {reference!r}: only references into the schema itself, not files or URLs"
-            )
-        target = self.root
-        for part in reference[1:].split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
-            try:
-                target = target[int(name)] if isinstance(target, list) else target[name]
-            except (KeyError, ValueError, IndexError, TypeError) as error:
-                raise JobError(f"{self.where}: $ref {reference!r} leads nowhere") from error
-        return target
+    return inline(root, ())
+
+
+def _at(reference: str, root: Any, where: str) -> Any:
+    """What a JSON Pointer (RFC 6901, as a fragment) leads to."""
+    if reference != "#" and not reference.startswith("#/"):
+        raise JobError(f'{where}: $ref {reference!r}: only places in the schema itself, as "#/$defs/…"')
+    place = root
+    for part in reference.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        place = place[int(name)] if isinstance(place, list) else place[name]
+    return place
 
 
 def _chunk_level(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,23 +191,25 @@ def _examples(path: Path, schema: str, fields: tuple[str, ...]) -> tuple[tuple[s
     """The examples, each valid against the schema and each value with words that stand verbatim in its text."""
     examples = []
     for number, line in enumerate(_read(path, "extract.examples").splitlines(), 1):
-        if not line.strip():
-            continue
         where = f"{path}:{number}: extract.examples"
-        example = _loads(line, where)
+        example = _loads(line, where) if line.strip() else None
+        if example is None:
+            continue
         if not isinstance(example, dict) or not isinstance(example.get("text"), str) or "items" not in example:
             raise JobError(f'{where}: expected an object {{"text": "…", "items": […]}}')
         text, items = example["text"], example["items"]
-        if errors := schema_errors({"items": items}, schema):
-            raise JobError(f"{where}: {'; '.join(errors)}")
-        for at, item in enumerate(items):
-            for field in fields:
-                quotes = quotes_of(item, field)
-                if item.get(field) is not None and not quotes:
-                    raise JobError(f"{where}: /items/{at}/evidence/{field}: missing, and {field!r} has a value")
-                for quote in quotes:
-                    if quote not in text:
-                        raise JobError(f"{where}: /items/{at}/evidence/{field}: {quote!r} does not stand in the text")
+        wrong = schema_errors({"items": items}, schema)
+        for at, field in product(range(0 if wrong else len(items)), fields):
+            quotes = quotes_of(items[at], field)
+            if items[at].get(field) is not None and not quotes:
+                wrong.append(f"/items/{at}/evidence/{field}: missing, and {field!r} has a value")
+            wrong += [
+                f"/items/{at}/evidence/{field}: {quote!r} does not stand in the text"
+                for quote in quotes
+                if quote not in text
+            ]
+        if wrong:
+            raise JobError(f"{where}: {'; '.join(wrong)}")
         examples.append((text, _compact(items)))
     return tuple(examples)
 
