@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.simulator.dialects import Level
 from pipeline.simulator.settings import Settings
 
 __all__ = ["Bucket", "Stats"]
@@ -30,10 +29,10 @@ class Bucket:
             return float("inf")
         return max(0.0, (amount - self.level) / self.rate)
 
-    def told(self, name: Any) -> Level:
-        """The bucket as the rate headers tell it."""
-        reset_s = (self.capacity - self.level) / self.rate if self.rate else 0.0
-        return Level(name, int(self.per_minute), int(self.level), reset_s)
+    @property
+    def full_s(self) -> float:
+        """Seconds until it is full."""
+        return (self.capacity - self.level) / self.rate if self.rate else 0.0
 
 
 @dataclass(slots=True)
@@ -51,8 +50,6 @@ class Stats:
     in_flight: int = 0
     max_in_flight: int = 0
     connections: int = 0
-    open_connections: int = 0
-    max_open_connections: int = 0
     billed_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

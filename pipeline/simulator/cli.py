@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import inspect
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import click
 
 from pipeline.errors import DocreduceError, JobError
 from pipeline.simulator.server import serve
-from pipeline.simulator.settings import BILLED_FAULTS, FREE_FAULTS, Settings, load_settings, parse_settings
+from pipeline.simulator.settings import BILLED_FAULTS, FREE_FAULTS, Settings, parse_settings
 
-__all__ = ["simulate"]
+__all__ = ["load_settings", "simulate"]
 
 PAIRS = ("faults", "fault_at")  # given as --fault NAME=RATE and --fault-at N=NAME
 
@@ -53,7 +54,9 @@ def simulate(config: Path | None, **given: Any) -> None:
             given[name] = dict(_pair(pair) for pair in given[name])
         values |= {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value}
         settings = parse_settings(values, str(config or "simulate"))
-        _run(settings)
+        import uvloop
+
+        uvloop.run(_serve(settings))
     except DocreduceError as error:
         click.echo(f"docreduce simulate: {error.message}", err=True)
         sys.exit(error.exit_code)
@@ -68,13 +71,12 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _run(settings: Settings) -> None:
+def load_settings(path: Path) -> dict[str, Any]:
+    """The table in a TOML file of settings, not yet checked. Raises JobError if it cannot be read."""
     try:
-        import uvloop
-    except ImportError:  # it has no build for Windows
-        asyncio.run(_serve(settings))
-    else:
-        uvloop.run(_serve(settings))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise JobError(f"{path}: {error}") from error
 
 
 async def _serve(settings: Settings) -> None:

@@ -9,16 +9,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from pipeline.simulator.settings import Hint, Service
+from pipeline.simulator.account import Bucket
+from pipeline.simulator.settings import Hint, Service, Structured
 from pipeline.types import Message
 
 __all__ = [
     "Ask",
-    "Level",
+    "Form",
     "Said",
     "answer_body",
     "error_body",
@@ -28,6 +29,7 @@ __all__ = [
     "wait_hint",
 ]
 
+Form: TypeAlias = Literal["chat", "messages"]
 ANTHROPIC_ERRORS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -47,12 +49,12 @@ class Ask:
     which) or quoted in the system prompt; `tool` names the tool to call."""
 
     service: Service
-    form: Literal["chat", "messages"]
+    form: Form
     model: str
     messages: tuple[Message, ...]
     max_output_tokens: int
     stream: bool = False
-    structured: Literal["tools", "json_schema", "json_object"] | None = None
+    structured: Structured | None = None
     schema: Mapping[str, Any] | None = None
     tool: str | None = None
 
@@ -74,28 +76,18 @@ class Said:
     reasoning_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A bucket as headers tell it: limit a minute, what is left, seconds until it is full."""
-
-    name: Literal["requests", "tokens"]
-    limit: int
-    remaining: int
-    reset_s: float
-
-
 def _content(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "".join(block.get("text", "") for block in value or () if isinstance(block, dict))
 
 
-def parse_ask(service: Service, form: Literal["chat", "messages"], body: Mapping[str, Any]) -> Ask:
+def parse_ask(service: Service, form: Form, body: Mapping[str, Any]) -> Ask:
     """What the request asks. Raises KeyError, TypeError or AttributeError where it is no such request."""
     messages = [Message(m["role"], _content(m["content"])) for m in body["messages"]]
     if form == "messages" and body.get("system"):
         messages.insert(0, Message("system", _content(body["system"])))
-    structured: Literal["tools", "json_schema", "json_object"] | None = None
+    structured: Structured | None = None
     schema = tool = None
     wanted = body.get("response_format") or {}
     if body.get("tools") and body.get("tool_choice") not in ("none", {"type": "none"}):
@@ -158,8 +150,8 @@ def answer_body(ask: Ask, said: Said, number: int, *, with_usage: bool = True) -
     if ask.form == "messages":
         block: dict[str, Any] = {"type": "text", "text": said.text}
         if ask.tool:
-            block = {"type": "tool_use", "id": f"toolu_{number}", "name": ask.tool, "input": _object(said.text)}
-        return {
+            block = _tool_use(ask, number, _object(said.text))
+        body: dict[str, Any] = {
             "id": f"msg_{number}",
             "type": "message",
             "role": "assistant",
@@ -167,18 +159,28 @@ def answer_body(ask: Ask, said: Said, number: int, *, with_usage: bool = True) -
             "content": [block] if said.text else [],
             "stop_reason": STOP_REASONS[said.finish],
             "stop_sequence": None,
-        } | ({"usage": _messages_usage(said)} if with_usage else {})
-    message: dict[str, Any] = {"role": "assistant", "content": said.text}
-    if ask.tool and said.text:
-        call = {"name": ask.tool, "arguments": said.text}
-        message |= {"content": None, "tool_calls": [{"id": f"call_{number}", "type": "function", "function": call}]}
-    return {
-        "id": f"gen-{number}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": ask.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": said.finish}],
-    } | ({"usage": _chat_usage(said)} if with_usage else {})
+            "usage": _messages_usage(said),
+        }
+    else:
+        message: dict[str, Any] = {"role": "assistant", "content": said.text}
+        if ask.tool and said.text:
+            call = {"name": ask.tool, "arguments": said.text}
+            message |= {"content": None, "tool_calls": [{"id": f"call_{number}", "type": "function", "function": call}]}
+        body = {
+            "id": f"gen-{number}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": ask.model,
+            "choices": [{"index": 0, "message": message, "finish_reason": said.finish}],
+            "usage": _chat_usage(said),
+        }
+    if not with_usage:
+        del body["usage"]
+    return body
+
+
+def _tool_use(ask: Ask, number: int, given: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{number}", "name": ask.tool, "input": given}
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -189,9 +191,9 @@ def _object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"raw": text}  # a tool's input is an object, whatever was said
 
 
-def stream_events(ask: Ask, said: Said, number: int, pieces: int, *, with_usage: bool = True) -> Iterator[bytes]:
-    """The answer as server-sent events, its text in about `pieces` of them; usage stands in the last."""
-    size = max(1, math.ceil(len(said.text) / pieces))
+def stream_events(ask: Ask, said: Said, number: int, *, with_usage: bool = True) -> Iterator[bytes]:
+    """The answer as server-sent events, its text in about eight of them; usage stands in the last."""
+    size = max(1, math.ceil(len(said.text) / 8))
     parts = [said.text[i : i + size] for i in range(0, len(said.text), size)]
     if ask.form == "messages":
         yield from _messages_events(ask, said, number, parts, with_usage)
@@ -222,9 +224,7 @@ def _messages_events(ask: Ask, said: Said, number: int, parts: list[str], with_u
     opening = answer_body(ask, said, number) | {"content": [], "stop_reason": None}
     opening["usage"] = _messages_usage(said) | {"output_tokens": 1} if with_usage else {}
     yield event("message_start", message=opening)
-    block: dict[str, Any] = {"type": "text", "text": ""}
-    if ask.tool:
-        block = {"type": "tool_use", "id": f"toolu_{number}", "name": ask.tool, "input": {}}
+    block = _tool_use(ask, number, {}) if ask.tool else {"type": "text", "text": ""}
     yield event("content_block_start", index=0, content_block=block)
     for part in parts:
         delta = {"type": "input_json_delta", "partial_json": part} if ask.tool else {"type": "text_delta", "text": part}
@@ -273,15 +273,14 @@ def _duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{seconds:.3f}s"
 
 
-def rate_headers(form: Literal["chat", "messages"], levels: list[Level]) -> dict[str, str]:
-    """What the account's buckets hold, in OpenAI's or Anthropic's headers."""
+def rate_headers(form: Form, buckets: Mapping[str, Bucket]) -> dict[str, str]:
+    """What the account's buckets of requests and tokens hold, in OpenAI's or Anthropic's headers."""
     headers: dict[str, str] = {}
-    for level in levels:
-        values = {"limit": str(level.limit), "remaining": str(level.remaining)}
+    for name, bucket in buckets.items():
+        reset = _duration(bucket.full_s)
         if form == "messages":
-            full = datetime.fromtimestamp(time.time() + level.reset_s, UTC).isoformat().replace("+00:00", "Z")
-            headers |= {f"anthropic-ratelimit-{level.name}-{k}": v for k, v in (values | {"reset": full}).items()}
-        else:
-            values |= {"reset": _duration(level.reset_s)}
-            headers |= {f"x-ratelimit-{k}-{level.name}": v for k, v in values.items()}
+            reset = datetime.fromtimestamp(time.time() + bucket.full_s, UTC).isoformat().replace("+00:00", "Z")
+        told = {"limit": str(int(bucket.per_minute)), "remaining": str(int(bucket.level)), "reset": reset}
+        pattern = "anthropic-ratelimit-{name}-{key}" if form == "messages" else "x-ratelimit-{key}-{name}"
+        headers |= {pattern.format(name=name, key=key): value for key, value in told.items()}
     return headers

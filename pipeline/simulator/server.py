@@ -22,6 +22,9 @@ from pipeline.simulator.settings import UNSEEN_FAULTS, Settings, parse_settings
 
 __all__ = ["Server", "serve"]
 
+STREAM = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+BROKEN_FAULTS = frozenset(["truncated", "reset_billed", "hang_billed"])
+"""These end a stream in its middle."""
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -34,20 +37,17 @@ class Connection(asyncio.Protocol):
         self.waiting: deque[tuple[Http, bool]] = deque()
         self.task: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
-        self._begin()
-
-    def _begin(self) -> None:
-        self.url, self.headers, self.body = b"", {}, []  # type: bytes, dict[str, str], list[bytes]
 
     # --- what asyncio and httptools call -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        self.server.opened(self)
+        self.server.connections.add(self)
+        self.server.simulated.stats.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.set()
-        self.server.closed(self)
+        self.server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -56,17 +56,13 @@ class Connection(asyncio.Protocol):
             self.send(Reply(400, error_body("openai", 400, f"not HTTP: {error}")), keep=False)
 
     def on_message_begin(self) -> None:
-        self._begin()
+        self.url, self.headers, self.body = b"", {}, []  # type: bytes, dict[str, str], list[bytes]
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        if self.headers.get("expect", "").lower() == "100-continue":
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self.body.append(body)
@@ -89,17 +85,9 @@ class Connection(asyncio.Protocol):
 
     # --- what the server writes ----------------------------------------------------------------------------------
 
-    def head(self, status: int, headers: Mapping[str, str]) -> bytes:
-        lines = [f"HTTP/1.1 {status} {PHRASES.get(status, 'Overloaded')}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
     def send(self, reply: Reply, *, keep: bool) -> None:
         payload = reply.payload()
-        headers = {"content-type": "application/json", "content-length": str(len(payload)), **reply.headers}
-        if not keep:
-            headers["connection"] = "close"
-        self.write(self.head(reply.status, headers) + payload)
+        self.write(_head(reply.status, _described(payload) | reply.headers, keep=keep) + payload)
         if not keep:
             self.transport.close()
 
@@ -107,12 +95,20 @@ class Connection(asyncio.Protocol):
         if not self.transport.is_closing():  # uvloop raises where asyncio drops it
             self.transport.write(data)
 
-    def begin_stream(self, headers: Mapping[str, str]) -> None:
-        """Then any number of `chunk`s; an empty one ends the response."""
-        self.write(self.head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked", **headers}))
 
-    def chunk(self, data: bytes) -> None:
-        self.write(b"%x\r\n%b\r\n" % (len(data), data))
+def _head(status: int, headers: Mapping[str, str], *, keep: bool) -> bytes:
+    lines = [f"HTTP/1.1 {status} {PHRASES.get(status, 'Overloaded')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [] if keep else ["connection: close"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _described(body: bytes) -> dict[str, str]:
+    return {"content-type": "application/json", "content-length": str(len(body))}
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Server:
@@ -134,8 +130,7 @@ class Server:
         self.settings = settings = settings or self.settings
         count = _counter(settings)
         self.simulated = Simulated(settings, self.answerer or _answerer(settings, count), count)
-        stats = self.simulated.stats
-        stats.connections = stats.open_connections = stats.max_open_connections = len(self.connections)
+        self.simulated.stats.connections = len(self.connections)
         self.slots = asyncio.Semaphore(settings.concurrency or 10**9)
 
     def now(self) -> float:
@@ -143,17 +138,6 @@ class Server:
 
     def stats(self) -> dict[str, Any]:
         return self.simulated.stats.as_dict(self.settings, self.now())
-
-    def opened(self, connection: Connection) -> None:
-        self.connections.add(connection)
-        stats = self.simulated.stats
-        stats.connections += 1
-        stats.open_connections = len(self.connections)
-        stats.max_open_connections = max(stats.max_open_connections, stats.open_connections)
-
-    def closed(self, connection: Connection) -> None:
-        self.connections.discard(connection)
-        self.simulated.stats.open_connections = len(self.connections)
 
     async def answer(self, http: Http, keep: bool, connection: Connection) -> None:
         """Answer one request, as the settings have it."""
@@ -190,15 +174,14 @@ class Server:
         return None
 
     async def _work(self, simulated: Simulated, call: Call, connection: Connection, keep: bool) -> None:
-        stats, fault, settings = simulated.stats, call.plan.fault, simulated.settings
+        stats, fault = simulated.stats, call.plan.fault
         reply = simulated.fault_reply(call)
         if reply is not None:
             stats.ended(fault or "")
             if call.ask.stream and fault in ("200_openrouter", "200_anthropic"):  # once generation began
-                begun = next(stream_events(call.ask, call.plan.said, call.number, 1))
-                connection.begin_stream(call.headers)
-                connection.chunk(begun + b"data: " + reply.payload() + b"\n\n")
-                connection.chunk(b"")
+                begun = next(stream_events(call.ask, call.plan.said, call.number))
+                error = _chunk(begun + b"data: " + reply.payload() + b"\n\n")
+                connection.write(_head(200, STREAM | call.headers, keep=keep) + error + _chunk(b""))
             else:
                 connection.send(reply, keep=keep)
             return
@@ -211,80 +194,68 @@ class Server:
             try:
                 if fault == "hang":
                     stats.ended(fault)
-                    await _until(connection.gone, settings.hang_s)
+                    await _until(connection.gone, simulated.settings.hang_s)
                     connection.transport.abort()
-                elif call.ask.stream:
-                    await self._stream(simulated, call, connection, keep)
                 else:
-                    await self._whole(simulated, call, connection, keep)
+                    await self._generate(simulated, call, connection, keep)
             finally:
                 stats.work(-1, self.now())
 
-    def _bill(self, simulated: Simulated, call: Call, *, arrived: bool, output_tokens: int | None = None) -> None:
-        said, fault = call.plan.said, call.plan.fault
-        made = said.output_tokens if output_tokens is None else output_tokens
+    async def _generate(self, simulated: Simulated, call: Call, connection: Connection, keep: bool) -> None:
+        """Make, write and bill the answer. An event stream begins after half the latency, and a client that leaves it
+        early is billed for what was made until then; who leaves a whole answer, for all of it."""
+        settings, stats, fault, said = simulated.settings, simulated.stats, call.plan.fault, call.plan.said
+        stream = call.ask.stream
+        parts = _parts(call, settings.huge_bytes, keep=keep)
+        latency_s = call.plan.latency_s / 2 if stream else call.plan.latency_s
+        pause_s = (settings.slow_s if fault == "slow" else latency_s if stream else 0.0) / max(len(parts), 1)
+        await asyncio.sleep(latency_s)
+        sent = 0
+        for part in parts:
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            if stream and connection.gone.is_set():
+                break
+            connection.write(part)
+            sent += 1
+        broken = fault in BROKEN_FAULTS
+        arrived = not connection.gone.is_set() or (stream and broken)
+        made = said.output_tokens * sent // len(parts) if stream and not arrived else said.output_tokens
         tokens = (said.input_tokens, made, said.cached_tokens, min(said.reasoning_tokens, made))
-        outcome = fault or ("ok" if arrived else "abandoned")
-        simulated.stats.bill(outcome, tokens, seen=arrived and fault not in UNSEEN_FAULTS)
+        stats.bill(fault or ("ok" if arrived else "abandoned"), tokens, seen=arrived and fault not in UNSEEN_FAULTS)
         if arrived and fault in (None, "slow"):
-            simulated.stats.whole(call.digest)
-
-    async def _whole(self, simulated: Simulated, call: Call, connection: Connection, keep: bool) -> None:
-        fault, settings = call.plan.fault, simulated.settings
-        if call.plan.latency_s:
-            await asyncio.sleep(call.plan.latency_s)
-        body = orjson.dumps(answer_body(call.ask, call.plan.said, call.number, with_usage=fault != "no_usage"))
-        headers = dict(call.headers) | {"x-request-id": f"req_{call.number}"}
-        if fault == "slow":
-            headers |= {"content-type": "application/json", "content-length": str(len(body))}
-            connection.write(connection.head(200, headers))
-            for part in (body[:1], body[1:-1], body[-1:]):
-                await asyncio.sleep(settings.slow_s / 3)
-                connection.write(part)
-        # A client that hung up has been generated for all the same.
-        self._bill(simulated, call, arrived=not connection.gone.is_set())
+            stats.whole(call.digest)
         if fault == "hang_billed":
             await _until(connection.gone, settings.hang_s)
         if fault in ("hang_billed", "reset_billed"):
             connection.transport.abort()
-        elif fault == "truncated":
-            connection.send(Reply(200, body[: len(body) * 2 // 3], headers), keep=keep)
-        elif fault == "huge":
-            connection.send(Reply(200, body[:-1] + b" " * settings.huge_bytes + b"}", headers), keep=keep)
-        elif fault != "slow":
-            connection.send(Reply(200, body, headers), keep=keep)
+        elif stream and arrived and not broken:
+            connection.write(_chunk(b""))
+        if not keep or (stream and broken):
+            connection.transport.close()
 
-    async def _stream(self, simulated: Simulated, call: Call, connection: Connection, keep: bool) -> None:
-        """Server-sent events: half the latency before the first, the rest between them. A client that hangs up early
-        is billed for what was generated until then."""
-        plan, fault, settings = call.plan, call.plan.fault, simulated.settings
-        events = list(
-            stream_events(call.ask, plan.said, call.number, settings.stream_pieces, with_usage=fault != "no_usage")
-        )
-        await asyncio.sleep(plan.latency_s / 2)
-        connection.begin_stream(call.headers)
-        pause_s = (settings.slow_s if fault == "slow" else plan.latency_s / 2) / len(events)
-        broken = fault in ("truncated", "reset_billed", "hang_billed")
-        sent = 0
-        for event in events[: len(events) // 2] if broken else events:
-            await asyncio.sleep(pause_s)
-            if connection.gone.is_set():
-                break
-            connection.chunk(event)
-            sent += 1
-        left_early = connection.gone.is_set() and not broken
-        made = plan.said.output_tokens * sent // len(events) if left_early else None
-        self._bill(simulated, call, arrived=not left_early, output_tokens=made)
-        if fault == "hang_billed":
-            await _until(connection.gone, settings.hang_s)
-        if broken:
-            connection.transport.close() if fault == "truncated" else connection.transport.abort()
-        elif not left_early:
-            if fault == "huge":
-                connection.chunk(b": " + b" " * settings.huge_bytes + b"\n\n")
-            connection.chunk(b"")
-            if not keep:
-                connection.transport.close()
+
+def _parts(call: Call, huge_bytes: int, *, keep: bool) -> list[bytes]:
+    """The response as it is written, piece by piece; less of it where its fault says so."""
+    fault, with_usage = call.plan.fault, call.plan.fault != "no_usage"
+    if call.ask.stream:
+        events = list(stream_events(call.ask, call.plan.said, call.number, with_usage=with_usage))
+        if fault in BROKEN_FAULTS:
+            events = events[: len(events) // 2]
+        parts = [_chunk(event) for event in events]
+        if fault == "huge":
+            parts.append(_chunk(b": " + b" " * huge_bytes + b"\n\n"))
+        return [_head(200, STREAM | call.headers, keep=keep) + parts[0], *parts[1:]]
+    if fault in ("hang_billed", "reset_billed"):
+        return []
+    body = orjson.dumps(answer_body(call.ask, call.plan.said, call.number, with_usage=with_usage))
+    if fault == "truncated":
+        body = body[: len(body) * 2 // 3]
+    elif fault == "huge":
+        body = body[:-1] + b" " * huge_bytes + b"}"
+    headers = _described(body) | call.headers | {"x-request-id": f"req_{call.number}"}
+    head = _head(200, headers, keep=keep)
+    return [head, body[:1], body[1:]] if fault == "slow" else [head + body]
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:

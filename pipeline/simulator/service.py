@@ -9,14 +9,14 @@ import math
 import random
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from pipeline.simulator.account import Bucket, Stats
 from pipeline.simulator.answers import Answerer, echo
-from pipeline.simulator.dialects import Ask, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
+from pipeline.simulator.dialects import Ask, Form, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
 from pipeline.simulator.settings import FREE_FAULTS, Hint, Service, Settings
 
 __all__ = ["Call", "Http", "Plan", "Reply", "Simulated"]
@@ -48,7 +48,7 @@ class Reply:
 
     status: int
     body: Any
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
     def payload(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else orjson.dumps(self.body)
@@ -71,7 +71,7 @@ class Call:
     plan: Plan
     number: int
     digest: int
-    headers: Mapping[str, str]
+    headers: dict[str, str]
 
 
 class Simulated:
@@ -100,15 +100,14 @@ class Simulated:
             return self._models()
         endpoint = http.path.rsplit("/", 1)[-1]
         if http.method != "POST" or endpoint not in ("completions", "messages", "count_tokens"):
-            return Reply(
-                404, error_body("openai", 404, f"Unknown request URL: {http.method} {http.path}", "unknown_url")
-            )
-        form = "chat" if endpoint == "completions" else "messages"
+            message = f"Unknown request URL: {http.method} {http.path}"
+            return Reply(404, error_body("openai", 404, message, "unknown_url"))
+        form: Form = "chat" if endpoint == "completions" else "messages"
         if service == "openai" and form == "messages":
             service = "anthropic"
         try:
             body = orjson.loads(http.body)
-            ask = parse_ask(service, form, body)  # type: ignore[arg-type]  # one of two words
+            ask = parse_ask(service, form, body)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             shape: Shape = "message" if service == "modelslab" else "openai"
             return Reply(400, error_body(shape, 400, f"Invalid request: {type(error).__name__} {error}"))
@@ -137,10 +136,7 @@ class Simulated:
         expired = settings.key_expires_after is not None and stats.accepted >= settings.key_expires_after
         if expired or (settings.keys and (key or body.get("key")) not in settings.keys):
             return self._reject(ask, 401, "Invalid API key", "invalid_api_key")
-        spent = settings.credit_calls is not None and stats.accepted >= settings.credit_calls
-        if settings.credit_usd is not None and stats.cost_pusd(settings) >= settings.credit_usd * 10**12:
-            spent = True
-        if spent:
+        if settings.credit_calls is not None and stats.accepted >= settings.credit_calls:
             message = "Insufficient credits. Add more credits to continue."
             return self._reject(ask, 402, message, "insufficient_credits")
         if settings.models and ask.model not in settings.models:
@@ -193,9 +189,7 @@ class Simulated:
         return Call(ask, plan, stats.accepted, digest, self._rate_headers(ask))
 
     def _rate_headers(self, ask: Ask) -> dict[str, str]:
-        if ask.service not in self.settings.rate_headers:
-            return {}
-        return rate_headers(ask.form, [bucket.told(name) for name, bucket in self.buckets.items()])
+        return rate_headers(ask.form, self.buckets) if ask.service in self.settings.rate_headers else {}
 
     def _limited(self, ask: Ask, message: str, wait_s: float) -> Reply:
         self.stats.refused += 1
@@ -205,11 +199,8 @@ class Simulated:
         return Reply(429, reply.body, headers | self._rate_headers(ask))
 
     def _models(self) -> Reply:
-        names = self.settings.models or (DEFAULT_MODEL,)
-        models = [
-            {"id": name, "object": "model", "type": "model", "created": 1751328000, "owned_by": "simulator"}
-            for name in names
-        ]
+        common = {"object": "model", "type": "model", "created": 1751328000, "owned_by": "simulator"}
+        models = [{"id": name, **common} for name in self.settings.models or (DEFAULT_MODEL,)]
         return Reply(200, {"object": "list", "data": models, "has_more": False})
 
     # --- what is said, and what it costs -------------------------------------------------------------------------
@@ -230,12 +221,8 @@ class Simulated:
     def _plan(self, ask: Ask, digest: int, input_tokens: int) -> Plan:
         settings = self.settings
         draw = random.Random(f"{settings.seed}:{digest}:{self.attempts.get(digest, 0)}")  # noqa: S311
-        fault, point = None, draw.random()
-        for name, rate in settings.faults.items():
-            if point < rate:
-                fault = name
-                break
-            point -= rate
+        clean = max(0.0, 1 - sum(settings.faults.values()))
+        fault = draw.choices([None, *settings.faults], [clean, *settings.faults.values()])[0]
         latency_s = settings.latency_s * math.exp(draw.gauss(0, settings.latency_sigma))
         words = settings.output_words
         if words is not None:
@@ -258,32 +245,24 @@ class Simulated:
 
     def _spoil(self, ask: Ask, plan: Plan, fault: str) -> Plan:
         """The plan with `fault`: free ones say and cost nothing."""
-        said, text, finish, made = plan.said, plan.said.text, plan.said.finish, plan.said.output_tokens
-        reasoning = said.reasoning_tokens
         if fault in FREE_FAULTS:
             return Plan(fault, plan.latency_s, Said(text="", finish="stop", input_tokens=0, output_tokens=0))
+        said, text, most = plan.said, plan.said.text, ask.max_output_tokens
         if fault == "empty":  # all of the output budget went into thinking
-            text, finish, made, reasoning = "", "length", ask.max_output_tokens, ask.max_output_tokens
+            said = replace(said, text="", finish="length", output_tokens=most, reasoning_tokens=most)
         elif fault == "cut":
-            text, finish, made = text[: len(text) // 2], "length", ask.max_output_tokens
+            said = replace(said, text=text[: len(text) // 2], finish="length", output_tokens=most)
         elif fault == "repeat":
             sentence = " ".join(text.split()[:12] or ["again"]) + ". "
-            times = ask.max_output_tokens // max(1, self._tokens(sentence)) + 1
-            text, finish, made = sentence * times, "length", ask.max_output_tokens
+            times = most // max(1, self._tokens(sentence)) + 1
+            said = replace(said, text=sentence * times, finish="length", output_tokens=most)
         elif fault == "invalid_json":
-            text = "Here is what I found: {'items': [{" + text[: len(text) // 2]
-            made = min(self._tokens(text), ask.max_output_tokens)
+            broken = "Here is what I found: {'items': [{" + text[: len(text) // 2]
+            made = min(self._tokens(broken), most)
+            said = replace(said, text=broken, output_tokens=made, reasoning_tokens=min(said.reasoning_tokens, made))
         elif fault == "filter":
-            text, finish, made, reasoning = "", "content_filter", 0, 0
-        spoilt = Said(
-            text=text,
-            finish=finish,
-            input_tokens=said.input_tokens,
-            output_tokens=made,
-            cached_tokens=said.cached_tokens,
-            reasoning_tokens=min(reasoning, made),
-        )
-        return Plan(fault, plan.latency_s, spoilt)
+            said = replace(said, text="", finish="content_filter", output_tokens=0, reasoning_tokens=0)
+        return Plan(fault, plan.latency_s, said)
 
     def fault_reply(self, call: Call) -> Reply | None:
         """The reply of a fault that is answered without work; None for the others."""

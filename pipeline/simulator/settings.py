@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipeline.errors import JobError
 
-__all__ = ["BILLED_FAULTS", "FREE_FAULTS", "UNSEEN_FAULTS", "Hint", "Settings", "load_settings", "parse_settings"]
+__all__ = ["BILLED_FAULTS", "FREE_FAULTS", "UNSEEN_FAULTS", "Hint", "Settings", "parse_settings"]
 
 Hint: TypeAlias = Literal["none", "seconds", "fractional", "date", "ms", "body"]
 Service: TypeAlias = Literal["openai", "anthropic", "modelslab"]
+Structured: TypeAlias = Literal["tools", "json_schema", "json_object"]
 
 FREE_FAULTS = frozenset(
     (
@@ -60,7 +59,6 @@ class Settings:
     queue_limit: Positive | None = None
     latency_s: Amount = 0.0
     latency_sigma: Amount = 0.5
-    stream_pieces: Positive = 8
 
     context_window: Positive | None = None
     max_output_tokens: Positive | None = None
@@ -78,10 +76,9 @@ class Settings:
     keys: tuple[str, ...] = ()
     key_expires_after: Annotated[int, Field(ge=0)] | None = None
     credit_calls: Annotated[int, Field(ge=0)] | None = None
-    credit_usd: Amount | None = None
     input_usd_per_million: Amount = 0.07
     output_usd_per_million: Amount = 0.28
-    refuse: tuple[Literal["tools", "json_schema", "json_object"], ...] = ()
+    refuse: tuple[Structured, ...] = ()
     rate_headers: tuple[Service, ...] = ("openai", "anthropic")
     hint: Hint | None = None
 
@@ -110,11 +107,3 @@ def parse_settings(values: Mapping[str, Any], source: str) -> Settings:
     except ValidationError as error:
         problems = (f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
         raise JobError("\n".join(f"{source}: {problem}" for problem in problems)) from error
-
-
-def load_settings(path: Path) -> dict[str, Any]:
-    """The table in a TOML file of settings, not yet checked. Raises JobError if it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise JobError(f"{path}: {error}") from error
