@@ -27,6 +27,8 @@ RECENT_S = 3.0
 """How far back leases are remembered."""
 LAG_S = (0.04, 0.25)
 """Least and most that a call is first taken to be on its way, there and its headers back."""
+SOON_S = 0.5
+"""Calls are opened this far ahead of their turn: a retry stands behind them."""
 SHRINK = 0.7
 REFUSED_DEPTH_S = 30.0
 """A depth that was refused is not tried again for this long."""
@@ -166,7 +168,7 @@ class Limiter:
 
     def slots(self, now: float) -> int:
         """How many calls it makes sense to have open, in flight and waiting together: what may be in flight, as far
-        as the rates let it be reached in the next two seconds, and some ready to take a freed slot. At least 1."""
+        as the rates let it be reached in the next half second, and some ready to take a freed slot. At least 1."""
         if self._outage_s or now < self._pause_until - 2:
             return len(self._open) + 1
         window = int(self._window)
@@ -176,7 +178,7 @@ class Limiter:
         for bucket, cost in ((self._requests, 1.0), (self._tokens, max(1.0, self._mean_tokens))):
             if bucket.rate < math.inf:
                 bucket.refill(now)
-                soon = min(soon, (max(0.0, bucket.level) + 2 * bucket.rate) / cost)
+                soon = min(soon, (max(0.0, bucket.level) + SOON_S * bucket.rate) / cost)
         return int(min(window, len(self._open) + soon)) + 1 + window // 8
 
     def paused_until(self, now: float) -> float | None:
