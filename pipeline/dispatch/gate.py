@@ -37,10 +37,10 @@ class Gate:
         until = self.limiter.paused_until(now)
         return None if until is None else until - now
 
-    async def acquire(self, tokens: int) -> Lease:
-        """A lease for one call of `tokens`, when the limiter grants it."""
+    async def acquire(self, tokens: int, *, first: bool = False) -> Lease:
+        """A lease for one call of `tokens`, when the limiter grants it; `first`: before all who wait."""
         future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        self._waiting.append((tokens, future))
+        (self._waiting.appendleft if first else self._waiting.append)((tokens, future))
         self._serve()
         try:
             return await future
