@@ -59,8 +59,6 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def fsync_folder(path: Path) -> None:
     """Make the names in a folder durable. Raises MachineError."""
-    if os.name == "nt":  # a folder cannot be opened there; NTFS journals the names itself
-        return
     with machine_errors(path):
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,9 +1,9 @@
 """Readable sentences of a text: what an extractive summary may quote.
 
 Headings, page numbers, table rows, tables of contents and rules are left out; hard-wrapped lines are
-joined; a heading begins a new section. Every sentence stands in the source word for word, white space
-folded. Sentence bounds: nupunkt (Punkt, Kiss and Strunk 2006) with German joins added, and 。！？ for
-Chinese and Japanese, which nupunkt does not split. Time and memory are linear in the text.
+joined. Every sentence stands in the source word for word, white space folded. Sentence bounds: nupunkt
+(Punkt, Kiss and Strunk 2006) with German joins added, and 。！？ for Chinese and Japanese, which nupunkt
+does not split. Time and memory are linear in the text.
 """
 
 from __future__ import annotations
@@ -56,14 +56,10 @@ _CLAUSE = regex.compile(r"[;,:—–；，：、]")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence with white space folded, its weight in words, its section and paragraph, from 0.
-
-    `lead` is true for the first of its paragraph."""
+    """A sentence with white space folded and its weight in words; `lead`: the first of its paragraph."""
 
     text: str
     words: float
-    section: int
-    paragraph: int
     lead: bool
 
 
@@ -78,7 +74,7 @@ def sentences(text: str) -> list[Sentence]:
     found: list[Sentence] = []
     prose: list[Sentence] = []
     total = 0.0
-    for number, (section, paragraph) in enumerate(_paragraphs(text)):
+    for number, paragraph in enumerate(_paragraphs(text)):
         for position, raw in enumerate(_split(paragraph)):
             sentence = _FOOTNOTE.sub("", raw.strip())
             if marker := _ITEM.match(sentence):
@@ -88,7 +84,7 @@ def sentences(text: str) -> list[Sentence]:
             if not words or letters < 0.5:
                 continue
             bare = _bounded(sentence, words)
-            item = Sentence(bare, min(words, word_weight(bare)), section, number, position == 0)
+            item = Sentence(bare, min(words, word_weight(bare)), position == 0)
             found.append(item)
             total += item.words
             whole = not _LOWER_START.match(sentence)
@@ -101,24 +97,19 @@ def sentences(text: str) -> list[Sentence]:
     return prose if sum(item.words for item in prose) >= 0.2 * total else found
 
 
-def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    """(section, paragraph) pairs; the paragraph's lines are joined."""
-    section, block = 0, list[str]()
+def _paragraphs(text: str) -> Iterator[str]:
+    """The paragraphs, their lines joined, without what is no running text."""
+    block = list[str]()
     lines = [line.strip() for line in text.splitlines()]
     running = _running(lines)
     for line in (*lines, ""):
-        heading = bool(_HEADING.match(line))
-        if line and not heading and not _RULE.fullmatch(line):
+        if line and not _HEADING.match(line) and not _RULE.fullmatch(line):
             if len(line) > 2 * MAX_PIECE or not (line in running or _PAGE_NUMBER.fullmatch(line) or _is_table(line)):
                 block.append(line)
             continue
-        if len(block) == 1 and len(block[0]) <= 100 and not _ENDS.search(block[0]):
-            section += 1  # a short line on its own is a heading
-        else:
-            for paragraph in _join(block):
-                yield section, paragraph
+        if len(block) != 1 or len(block[0]) > 100 or _ENDS.search(block[0]):  # a short line on its own is a heading
+            yield from _join(block)
         block = []
-        section += heading
 
 
 def _running(lines: list[str]) -> set[str]:

@@ -10,6 +10,7 @@ import dataclasses
 import faulthandler
 import json
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,10 +65,6 @@ def _answers(name: str, payload: bytes) -> Iterator[bytes]:
 
 
 def _limit_memory(limit_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit; the time limit stands
-        return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # macOS counts shared caches and refuses
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))

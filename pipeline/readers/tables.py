@@ -41,27 +41,25 @@ _PEEKED_CHARS = 2**22
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table's place and columns, resolved; `kept` are the names of those carried along, in order."""
+    """A table's place and what a job wants of it; `kept` are the names of the columns carried along, in order."""
 
     uri: str
-    name: str
     media_type: str
-    text_column: str
-    id_column: str | None
+    settings: InputSettings
     kept: dict[str, None]
-    max_chars: int
 
-    def document(self, row: int, values: Mapping[str, Any], error: DocumentError | None = None) -> Document | Unread:
+    def document(self, row: int, values: Mapping[Any, Any], error: DocumentError | None = None) -> Document | Unread:
         """The document of a row; Unread for `error`, or where its text is none."""
-        text = error or self._text(values.get(self.text_column))
-        named = values.get(self.id_column) if self.id_column else None
-        if named is None or named == "":
-            named = content_id(f"{self.name}#{row}", text if isinstance(text, str) else "")
+        text = error or self._text(values.get(self.settings.text_column))
+        name = values.get(self.settings.id_column)
+        if name is None or name == "":
+            file = self.uri.rpartition("/")[2]
+            name = content_id(f"{file}#{row}", text if isinstance(text, str) else "")
         columns = {name: values.get(name) for name in self.kept}
         place = f"{self.uri}#{row}"
         if isinstance(text, str):
-            return Document(id=str(named), uri=place, row=row, text=text, media_type=self.media_type, columns=columns)
-        return Unread(id=str(named), uri=place, row=row, media_type=self.media_type, columns=columns, error=text)
+            return Document(id=str(name), uri=place, row=row, text=text, media_type=self.media_type, columns=columns)
+        return Unread(id=str(name), uri=place, row=row, media_type=self.media_type, columns=columns, error=text)
 
     def _text(self, value: Any) -> str | DocumentError:
         if isinstance(value, bytes):
@@ -69,13 +67,14 @@ class Table:
                 value = value.decode()
             except UnicodeDecodeError:
                 return DocumentError("its text is not UTF-8", kind="not_text")
-        if isinstance(value, str) and len(value) <= self.max_chars:
-            return value
-        if isinstance(value, str):
-            return DocumentError(f"its text is larger than {self.max_chars // MEGABYTE} MB", kind="too_large")
         if value is None:
             return ""
-        return DocumentError(f"its {self.text_column!r} is {type(value).__name__}, not text", kind="not_text")
+        if not isinstance(value, str):
+            message = f"its {self.settings.text_column!r} is {type(value).__name__}, not text"
+            return DocumentError(message, kind="not_text")
+        if len(value) > self.settings.max_document_mb * MEGABYTE:
+            return DocumentError(f"its text is larger than {self.settings.max_document_mb} MB", kind="too_large")
+        return value
 
 
 def resolve(uri: str, media_type: str, columns: Sequence[str], settings: InputSettings) -> Table:
@@ -91,15 +90,8 @@ def resolve(uri: str, media_type: str, columns: Sequence[str], settings: InputSe
     elif twice:
         problem, hint = f"two columns {twice[0]!r}", "Name those to keep in input.keep_columns."
     else:
-        return Table(
-            uri=uri,
-            name=Path(uri).name,
-            media_type=media_type,
-            text_column=text_column,
-            id_column=settings.id_column,
-            kept=dict.fromkeys([name for name in columns if name != text_column] if kept is None else kept),
-            max_chars=settings.max_document_mb * MEGABYTE,
-        )
+        kept = [name for name in columns if name != text_column] if kept is None else kept
+        return Table(uri=uri, media_type=media_type, settings=settings, kept=dict.fromkeys(kept))
     there = ", ".join(map(repr, columns)) or "none"
     raise DocumentError(f"{problem}; its columns are {there}", kind="no_column", hint=hint)
 
@@ -190,7 +182,7 @@ def _jsonl_rows(path: Path, uri: str, settings: InputSettings) -> Iterator[Docum
             continue
         if settings.keep_columns is None:  # a key that comes late is kept from there on
             table.kept.update(dict.fromkeys(record))
-            table.kept.pop(table.text_column, None)
+            table.kept.pop(str(settings.text_column), None)
         yield table.document(row, record)
 
 
