@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from pipeline.calibration import Share
 from pipeline.config import Job
-from pipeline.dispatch import reused
+from pipeline.dispatch import Forms
 from pipeline.errors import DocumentError, JobError
 from pipeline.kinds.plan import FRAME_TOKENS
 from pipeline.ledger import Ledger
@@ -88,6 +88,7 @@ class Estimator:
     reused: int = 0
     tallies: dict[Scenario, Tally] = field(default_factory=lambda: {scenario: Tally() for scenario in SCENARIOS})
     dearest: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
+    forms: Forms = field(default_factory=Forms)
     _asked: dict[int, None] = field(default_factory=dict)
     _counting: Lock = field(default_factory=Lock)
 
@@ -133,7 +134,7 @@ class Estimator:
         with self._counting:
             self.documents += len(results)
             self.chunks += sum(len(result.chunks) for result in results)
-            self.reused += sum(outcome is not None for step in answered for outcome in step) + equal
+            self.reused += sum(isinstance(outcome, Completion) for step in answered for outcome in step) + equal
 
     def readable(self, reads: Iterable[Document | Unread]) -> Iterator[Document]:
         """The documents there is work on; the others are counted."""
@@ -350,7 +351,7 @@ def estimate_job(
             for batch in iter(lambda: list(islice(readable, 64)), []) if others else [readable]:
                 for each in estimators:
                     for unit in each.session.units(batch):
-                        each.add(unit, *_answers(each.session, ledger, unit, fresh=fresh))
+                        each.add(unit, *_answers(each, ledger, unit, fresh=fresh))
     told = estimator.as_dict()
     if by_document:
         told["by_document"] = [
@@ -376,20 +377,18 @@ def _other(job: Job, name: str) -> Job:
 
 
 def _answers(
-    session: Session, ledger: Ledger, unit: Sequence[Document], *, fresh: bool
+    estimator: Estimator, ledger: Ledger, unit: Sequence[Document], *, fresh: bool
 ) -> tuple[list[list[Outcome | None]], list[str]]:
     """What the ledger answers of a unit, and the keys of its first step with an answer missing."""
-    steps = session.steps(unit)
+    steps = estimator.session.steps(unit)
     answered: list[list[Outcome | None]] = []
     try:
         requests = next(steps)
         while True:
             keys = [request.key for request in requests]
             kept = {} if fresh else ledger.stored(keys)
-            step: list[Outcome | None] = [
-                reused(kept[key], request).outcome if key in kept else None
-                for key, request in zip(keys, requests, strict=True)
-            ]
+            found = estimator.forms.reuse(kept, zip(keys, requests, strict=True))
+            step = [found[key].outcome if key in found else None for key in keys]
             answered.append(step)
             known = [outcome for outcome in step if outcome is not None]
             if len(known) < len(step):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from pipeline.ledger import Stored
 from pipeline.pricing import Pricing, cost
 from pipeline.types import Answer, Attempt, Billing, Cause, Completion, Failure, Outcome, Reply, Request, Usage
 
-__all__ = ["Answered", "Bill", "attempt_row", "bill", "completion", "reused", "reused_row", "stored"]
+__all__ = ["Answered", "Bill", "Forms", "attempt_row", "bill", "completion", "reused_row", "stored"]
 
 _REMEMBERED = frozenset({Cause.CONTEXT_OVERFLOW, Cause.BAD_REQUEST, Cause.CONTENT_FILTER, Cause.UNSUPPORTED})
 """Failures that the same words would meet again: kept in the ledger like answers."""
@@ -108,7 +109,33 @@ def completion(key: str, answer: Answer, paid: Attempt) -> Completion:
     )
 
 
-def reused(kept: Stored, request: Request) -> Answered:
+class Forms:
+    """What is known without a call: what the ledger keeps, and what a refused form of structured output comes to.
+
+    A form whose first request was refused as such is not sent again: its further requests fail alike, here."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str | None, str | None], Failure | None] = {}  # refused; None: answered
+
+    def learn(self, request: Request, outcome: Outcome) -> None:
+        """Remember the first outcome of the request's form that says whether the service takes it."""
+        refused = outcome if isinstance(outcome, Failure) else None
+        if refused is None or refused.cause is Cause.UNSUPPORTED:
+            self._first.setdefault((request.structured_output, request.schema), refused)
+
+    def reuse(self, kept: Mapping[str, Stored], calls: Iterable[tuple[str, Request]]) -> dict[str, Answered]:
+        """What is known of `calls` (key, request), by key; `kept` is what the ledger has of them."""
+        known: dict[str, Answered] = {}
+        for key, request in calls:
+            if key in kept:
+                known[key] = _reused(kept[key], request)
+                self.learn(request, known[key].outcome)
+            elif refused := self._first.get((request.structured_output, request.schema)):
+                known[key] = Answered(replace(refused, key=key), ())
+        return known
+
+
+def _reused(kept: Stored, request: Request) -> Answered:
     """What the ledger kept, as the outcome of `request`."""
     if kept.cause is not None:
         return Answered(Failure(key=kept.key, cause=kept.cause, message=kept.message), ())

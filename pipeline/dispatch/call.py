@@ -10,14 +10,14 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import tenacity
 
 from pipeline.calibration import sample
 from pipeline.config import LimitSettings
-from pipeline.dispatch.booking import Answered, attempt_row, bill, completion, reused, reused_row, stored
+from pipeline.dispatch.booking import Answered, Forms, attempt_row, bill, completion, reused_row, stored
 from pipeline.dispatch.gate import Gate
 from pipeline.ledger import Ledger, Sample
 from pipeline.limits import Lease
@@ -69,7 +69,7 @@ class Dispatch:
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _in_flight: dict[str, asyncio.Future[Outcome]] = field(default_factory=dict)
     _answered_now: set[str] = field(default_factory=set)
-    _forms: dict[tuple[str | None, str | None], Failure | None] = field(default_factory=dict)  # refused; None: answered
+    _forms: Forms = field(default_factory=Forms)
     _sending: set[asyncio.Future[Reply]] = field(default_factory=set)
     _abandoned: bool = False
     _samples: int = 0
@@ -77,23 +77,10 @@ class Dispatch:
     def reuse(self, calls: Sequence[tuple[str, Request]]) -> dict[str, Answered]:
         """What the ledger already answers of `calls` (key, request), by key; it costs nothing.
 
-        With `fresh`, only what this run has asked itself. A form of structured output whose first request was
-        refused as such is not sent again: its further requests fail alike, here."""
+        With `fresh`, only what this run has asked itself."""
         keys = [key for key, _ in calls if not self.fresh or key in self._answered_now]
         kept = self.ledger.stored(keys, retry_failed=self.retry_failed) if keys else {}
-        known = {}
-        for key, request in calls:
-            if key in kept:
-                known[key] = reused(kept[key], request)
-                self._learn(request, known[key].outcome)
-            elif refused := self._forms.get((request.structured_output, request.schema)):
-                known[key] = Answered(replace(refused, key=key), ())
-        return known
-
-    def _learn(self, request: Request, outcome: Outcome) -> None:
-        refused = outcome if isinstance(outcome, Failure) else None
-        if refused is None or refused.cause is Cause.UNSUPPORTED:
-            self._forms.setdefault((request.structured_output, request.schema), refused)
+        return self._forms.reuse(kept, calls)
 
     def halt(self, cause: Cause, message: str) -> None:
         """Send nothing more; what is in flight goes on. The first cause stays, but a stop goes before the cap."""
@@ -129,7 +116,7 @@ class Dispatch:
             raise
         else:
             future.set_result(answered.outcome)
-            self._learn(request, answered.outcome)
+            self._forms.learn(request, answered.outcome)
             if self.fresh:
                 self._answered_now.add(key)
             return answered
