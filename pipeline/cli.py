@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -63,6 +64,7 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
     """Run a job to its Parquet results; run again, it resumes and pays for nothing twice."""
     as_json = options["as_json"]
     with reported(as_json):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the run has its own
         from pipeline.run import RunOptions, exit_code, run_job
 
         job = load(job_file, options)
@@ -73,7 +75,8 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
         else:
             from pipeline.report import print_run
 
-            print_run(manifest, stderr())
+            with suppress(OSError):  # the terminal may have gone; the exit code still tells
+                print_run(manifest, stderr())
             click.echo(manifest["run_dir"])
     sys.exit(exit_code(manifest))
 
@@ -257,10 +260,14 @@ def reported(as_json: bool) -> Iterator[None]:
         if as_json:
             print_json({"error": {"kind": error.kind, "message": error.message, "hint": error.hint}})
         else:
-            click.echo(f"docreduce: {error.message}", err=True)
+            from pipeline.progress import printable
+
+            click.echo(printable(f"docreduce: {error.message}"), err=True)
             if error.hint:
-                click.echo(f"  {error.hint}", err=True)
+                click.echo(printable(f"  {error.hint}"), err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         # Whoever read stdout has gone (`| head`): nothing is left to say, and Python's own flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

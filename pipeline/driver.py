@@ -78,12 +78,14 @@ class _Unit:
 class Source:
     """Turns what the readers bring into units and rows; pulled from one thread at a time.
 
-    `listing`: only say what is there; every further document is a skipped row with that reason."""
+    `listing`: only say what is there; every further document is a skipped row with that reason. `closed`: what is not
+    read by now stays unread."""
 
     session: Session
     reads: Iterator[Read]
     listing: tuple[Cause, str] | None = None
     exhausted: bool = False
+    closed: bool = False
     _rows: list[tuple[int, DocumentRow]] = field(default_factory=list)
     _pending: deque[tuple[int, Document]] = field(default_factory=deque)
     _sequence: count[int] = field(default_factory=count)
@@ -117,6 +119,8 @@ class Source:
     def _documents(self) -> Iterator[Document]:
         """The documents there is work on; the others become rows at once."""
         for found in self.reads:
+            if self.closed:
+                return
             sequence = next(self._sequence)
             read = replace(found, id=self._unique(found.id))
             settled = self._settled(read)
@@ -180,7 +184,8 @@ class Driver:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for threads in (self._reading, self._stepping, self._storing):
-                threads.shutdown(wait=True, cancel_futures=True)
+                # Not on the loop: a second signal must be heard while a reader is still at work.
+                await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
     def _done(self) -> bool:
         return self._source.exhausted and not (

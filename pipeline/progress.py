@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.dataset import DocumentRow
 
-__all__ = ["Counts", "show_progress", "summary_line"]
+__all__ = ["Counts", "printable", "show_progress", "summary_line"]
 
 PLAIN_LINE_S = 15.0
 BAR_S = 0.25
@@ -96,6 +96,11 @@ class Counts:
             "reused_calls": self.reused,
             "evidence_not_found": self.unfound_evidence,
         }
+
+
+def printable(text: object) -> str:
+    """Text from a document, a file name or a service: control and direction characters shown, never obeyed."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in str(text))
 
 
 def summary_line(counts: Counts, budget: Budget, elapsed_s: float, total: int | None) -> str:

@@ -18,6 +18,7 @@ from pipeline.config import InputSettings, ModelSettings
 from pipeline.dataset import RunInfo
 from pipeline.errors import DocumentError, JobError
 from pipeline.pricing import Pricing, catalogue
+from pipeline.progress import printable
 from pipeline.types import PICO, Document
 
 __all__ = [
@@ -33,8 +34,8 @@ __all__ = [
 
 
 def plain(text: object) -> Text:
-    """Text from a document or a service: control and direction characters shown, never obeyed by the terminal."""
-    return Text("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(text)))
+    """Text from a document or a service, safe to show."""
+    return Text(printable(text))
 
 
 def dollars(amount: float | None) -> str:
@@ -67,6 +68,8 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
     console.print(f"{manifest['job']}: {manifest['status']}, {counts['documents']:,} documents ({statuses or 'none'})")
     if manifest.get("halted"):
         console.print(Text("stopped: ").append_text(plain(manifest["halted"]["message"])))
+        if manifest["halted"].get("unread"):
+            console.print("what follows in the input was not looked at any more and has no rows")
     for kind, number in counts["errors"].items():
         console.print(f"  {number:,} × {kind}")
     console.print(

@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -27,10 +28,10 @@ from pipeline.driver import Driver, Observer, Read, Source
 from pipeline.estimate import Estimator, compared
 from pipeline.ledger import Ledger
 from pipeline.limits import Limiter
-from pipeline.pricing import Budget, pusd, usd
-from pipeline.progress import Counts, show_progress
+from pipeline.pricing import Budget, money, pusd, usd
+from pipeline.progress import Counts, printable, show_progress
 from pipeline.providers import open_provider
-from pipeline.readers import discover, read
+from pipeline.readers import close_sandboxes, discover, read
 from pipeline.session import Session, open_session
 from pipeline.types import Cause, Document, Provider
 
@@ -41,6 +42,9 @@ __all__ = ["RunOptions", "exit_code", "run_job"]
 
 LIBRARIES = ("polars", "pyarrow", "tiktoken", "toktok-rs", "genai-prices", "httpx", "aiohttp")
 CORES = os.cpu_count() or 1
+MAX_CONCURRENCY = 1024
+OTHER_FILES = 40
+"""What is open beside connections: the ledger, the tables, what is being read, pipes to readers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +68,23 @@ def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
     session = open_session(job)
     provider = open_provider(job.model, tokenizer=session.plan.tokenizer)
     with Ledger.open(Path(job.output.path) / "ledger.sqlite") as ledger:
-        for note in ledger.notes:
-            console.print(note, style="yellow", markup=False)
+        for note in (*ledger.notes, *_recovered(ledger)):
+            console.print(printable(note), style="yellow", markup=False, soft_wrap=True)
         session = open_session(job, ledger)
         reads = (document for source in discovered.sources for document in read(source, job.input))
         with closing(reads), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             run = _Run(session, options, ledger, provider, console, len(discovered.sources))
             return runner.run(run.execute(reads))
+
+
+def _recovered(ledger: Ledger) -> Iterator[str]:
+    """A word on the calls that an earlier run left in flight."""
+    if ledger.recovered:
+        most = sum(found.attempt.cost_pusd for found in ledger.recovered)
+        yield (
+            f"{len(ledger.recovered):,} calls were in flight when an earlier run died; up to {money(most)} of that may "
+            "have been charged and is booked as unknown"
+        )
 
 
 def exit_code(manifest: dict[str, Any]) -> int:
@@ -99,8 +113,8 @@ class _Run:
         self._estimator = Estimator(session, ledger.latency_s(job.sha256))
         cap = job.budget.max_cost_usd
         self._budget = Budget(None if cap is None else pusd(cap))
-        carried = ledger.carried(job.name)
-        self._budget.carry(carried.charged_pusd, carried.unknown_pusd)
+        self._carried = ledger.carried(job.name)
+        self._budget.carry(self._carried.charged_pusd, self._carried.unknown_pusd)
         self._dispatch = Dispatch(
             run_id=self.run_id,
             provider=provider,
@@ -142,15 +156,16 @@ class _Run:
         reads = islice(reads, self._options.limit)
         if self._options.sample is not None:
             reads = iter(_spread(reads, self._options.sample, job.sha256))
-        source = Source(self._session, reads)
-        driver = Driver(source, self._dispatch, write, observer)
+        self._source = Source(self._session, reads)
+        driver = Driver(self._source, self._dispatch, write, observer)
         shown = show_progress(self._console, counts, self._budget, lambda: self._total, self._note)
         progress = asyncio.create_task(shown)
         try:
-            with _interruptible(self._dispatch, job.limits.grace_s, self._console):
+            with self._interruptible():
                 await driver.run()
-            manifest = self._manifest()
-            run_dir = None if self._options.sample else str(writer.commit(manifest))
+                manifest = self._manifest()
+                # In a thread: a second signal ends the run at once also while it commits.
+                run_dir = None if self._options.sample else str(await asyncio.to_thread(writer.commit, manifest))
             if run_dir is None:
                 writer.discard()
         except BaseException:
@@ -165,6 +180,41 @@ class _Run:
         self._ledger.end_run(self.run_id, ended, time.time())
         return {**manifest, "run_dir": run_dir}
 
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """SIGINT, SIGTERM and a lost terminal end the run in order: nothing new is sent; calls in flight, and the list
+        of what is not done, have grace_s seconds. A second signal ends it at once; what is in flight then is booked
+        unknown by the next run."""
+        loop, grace_s = asyncio.get_running_loop(), self._session.job.limits.grace_s
+        signals = 0
+
+        def stop(number: int) -> None:
+            nonlocal signals
+            signals += 1
+            if signals > 1:
+                os._exit(130)
+            self._dispatch.halt(Cause.STOPPED, f"interrupted by {signal.Signals(number).name}")
+            loop.call_later(grace_s, give_up)
+            with suppress(OSError):  # the terminal may be what went away
+                self._console.print(f"stopping: calls in flight have {grace_s:.0f} s; once more to stop at once")
+
+        def give_up() -> None:
+            self._source.closed = True
+            self._dispatch.abandon()
+            close_sandboxes()
+
+        # A run started with nohup is told to go on when its terminal goes away.
+        wanted = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            wanted.append(signal.SIGHUP)
+        for number in wanted:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            yield
+        finally:
+            for number in wanted:
+                loop.remove_signal_handler(number)
+
     def _note(self) -> str | None:
         if self._dispatch.halted is not None:
             return f"stopping: {self._dispatch.halted.message}"
@@ -172,7 +222,7 @@ class _Run:
         return f"the service is resting, next try in {paused_s:.0f} s" if paused_s and paused_s >= 1 else None
 
     def _manifest(self) -> dict[str, Any]:
-        session, counts, budget = self._session, self._counts, self._budget
+        session, counts = self._session, self._counts
         halted = self._dispatch.halted
         job = session.job
         estimate = self._estimator.as_dict()
@@ -189,7 +239,9 @@ class _Run:
             "job_sha256": job.sha256,
             "kind": job.kind,
             "status": _status(halted.cause) if halted else "complete",
-            "halted": None if halted is None else {"kind": halted.cause.value, "message": halted.message},
+            "halted": None
+            if halted is None
+            else {"kind": halted.cause.value, "message": halted.message, "unread": self._source.closed},
             "started_at": self.started.isoformat(),
             "finished_at": datetime.now(UTC).isoformat(),
             "counts": counts.as_dict(),
@@ -203,7 +255,8 @@ class _Run:
                 "charged_usd": float(usd(counts.charged_pusd)),
                 "unknown_usd": float(usd(counts.unknown_pusd)),
                 "reused_usd": float(usd(counts.reused_pusd)),
-                "carried_usd": float(usd(budget.charged + budget.unknown - counts.charged_pusd - counts.unknown_pusd)),
+                "carried_usd": float(usd(self._carried.charged_pusd + self._carried.unknown_pusd)),
+                "carried_unknown_usd": float(usd(self._carried.unknown_pusd)),
                 "cap_usd": job.budget.max_cost_usd,
             },
             "estimate": estimate,
@@ -237,14 +290,30 @@ def _spread(reads: Iterator[Read], number: int, seed: str) -> list[Read]:
 
 def _limiter(session: Session) -> Limiter:
     limits = session.job.limits
+    most = _connections()
+    concurrency = limits.concurrency or session.info.concurrency or (CORES if _local(session) else None)
     return Limiter(
         requests_per_minute=limits.requests_per_minute,
         tokens_per_minute=limits.tokens_per_minute,
         # The embedded provider computes on this machine: more calls at once would only wait for each other.
-        concurrency=limits.concurrency or session.info.concurrency or (CORES if _local(session) else None),
+        concurrency=concurrency and min(concurrency, most),
+        max_concurrency=min(MAX_CONCURRENCY, most),
         timeout_s=math.inf if _local(session) else limits.timeout_s,
         now=time.monotonic(),
     )
+
+
+def _connections() -> int:
+    """How many connections this process may have open, its limit on files raised as far as it goes."""
+    if sys.platform == "win32":
+        return MAX_CONCURRENCY
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems have a limit beyond the one they tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return 10**6 if soft == resource.RLIM_INFINITY else max(soft - OTHER_FILES, 1)
 
 
 def _local(session: Session) -> bool:
@@ -253,30 +322,3 @@ def _local(session: Session) -> bool:
 
 def _status(cause: Cause) -> str:
     return {Cause.BUDGET: "budget", Cause.STOPPED: "interrupted"}.get(cause, "refused")
-
-
-@contextmanager
-def _interruptible(dispatch: Dispatch, grace_s: float, console: Console) -> Iterator[None]:
-    """SIGINT, SIGTERM and a lost terminal end the run in order: nothing new is sent, calls in flight have `grace_s`
-    seconds. A second signal ends it at once; what is in flight then is booked unknown by the next run."""
-    loop = asyncio.get_running_loop()
-
-    def stop(number: int) -> None:
-        if dispatch.halted is not None and dispatch.halted.cause is Cause.STOPPED:
-            os._exit(130)
-        dispatch.halt(Cause.STOPPED, f"interrupted by {signal.Signals(number).name}")
-        loop.call_later(grace_s, dispatch.abandon)
-        with suppress(OSError):  # the terminal may be what went away
-            console.print(f"stopping: calls in flight have {grace_s:.0f} s; once more to stop at once")
-
-    # A run started with nohup is told to go on when its terminal goes away.
-    wanted = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        wanted.append(signal.SIGHUP)
-    for number in wanted:
-        loop.add_signal_handler(number, stop, number)
-    try:
-        yield
-    finally:
-        for number in wanted:
-            loop.remove_signal_handler(number)

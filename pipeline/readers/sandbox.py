@@ -32,6 +32,7 @@ _LATE = 1
 _ENVIRONMENT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "TZ", "HOME")
 
 _idle: list[Sandbox] = []
+_busy: set[Sandbox] = set()
 _lock = threading.Lock()
 
 
@@ -101,9 +102,13 @@ class Sandbox:
             return DocumentError(f"reading took longer than {self.limits[1]:g} s", kind="timeout")
         return DocumentError(f"the reader crashed on it (exit {code})", kind="crashed")
 
+    def kill(self) -> None:
+        """End the child's work; whoever waits for it gets a DocumentError. Safe from any thread."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the child, also in the middle of its work."""
-        self._process.kill()
+        self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             # what was still to be written has nobody left to read it
             with contextlib.suppress(BrokenPipeError):
@@ -118,9 +123,11 @@ def sandbox(settings: InputSettings) -> Iterator[Sandbox]:
     Its memory limit is 1 GiB and eight times the largest document allowed; its time limit, reader_timeout_s, is for
     a file, of a table for a batch. Safe from many threads."""
     box = _take(_BASE_MEMORY + 8 * MEGABYTE * settings.max_document_mb, settings.reader_timeout_s)
+    _busy.add(box)
     try:
         yield box
     finally:
+        _busy.discard(box)
         if not box.busy and box.alive:
             with _lock:
                 _idle.append(box)
@@ -137,7 +144,9 @@ def read_in_child(name: str, raw: bytes, settings: InputSettings) -> Text:
 
 
 def close_sandboxes() -> None:
-    """End the idle child processes. They end by themselves, too, when this process does."""
+    """End the child processes, also those at work. They end by themselves, too, when this process does."""
+    for box in tuple(_busy):
+        box.kill()
     with _lock:
         boxes = _idle[:]
         _idle.clear()
