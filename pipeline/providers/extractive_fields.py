@@ -264,7 +264,7 @@ _FINDERS: dict[str, Callable[[str], list[Found]]] = {
     "date-time": values.datetimes,
     "law": values.laws,
     "party": values.parties,
-    "code": values.codes,
+    "code": partial(values.spans, values.CODE),
     "title": _title,
     **{name: partial(values.spans, pattern) for name, pattern in values.FORMATS.items()},
 }

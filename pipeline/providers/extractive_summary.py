@@ -55,8 +55,6 @@ _DANGLING = regex.compile(
     r"Er|Sie|Es|Dies\w*|Aber|Und|Daher|Deshalb|Dazu|Dabei|Jedoch|[他她它此但而故亦])\b"
 )
 
-_PAIRS = (("“", "”"), ("「", "」"), ("『", "』"), ("(", ")"), ("（", "）"))
-
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -127,15 +125,11 @@ def _scores(found: list[Sentence], vectors: _Vectors) -> Floats:
     score: Floats = spoken / np.sqrt(np.maximum(length, FULL_TERMS))
     for row, sentence in enumerate(found):
         score[row] *= 1.0 + LEAD_BONUS * sentence.lead
-        score[row] *= DANGLING if _DANGLING.match(sentence.text) or _unbalanced(sentence.text) else 1.0
+        score[row] *= DANGLING if _DANGLING.match(sentence.text) else 1.0
         score[row] *= CUT if sentence.text.endswith(CUT_MARK) else 1.0
     if sum(sentence.words for sentence in found) <= SHORT_TEXT:
         score[0] *= 1.0 + OPENING_BONUS
     return score / max(float(score.max()), 1e-9)
-
-
-def _unbalanced(text: str) -> bool:
-    return text.count('"') % 2 == 1 or any(text.count(left) != text.count(right) for left, right in _PAIRS)
 
 
 def _choose(found: list[Sentence], part: Ints, parts: int, words: float) -> list[int]:

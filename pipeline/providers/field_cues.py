@@ -12,7 +12,7 @@ from pipeline.providers.values import Found
 
 __all__ = ["CODE_FIELD", "Field", "label", "weight"]
 
-BEFORE, AFTER, CLOSE = 100, 45, 50  # characters before and after a value in which words count; synonyms: CLOSE
+BEFORE, AFTER = 100, 45  # characters before and after a value in which words count
 OPENING = 2_000  # a document says first what it is about
 
 # A word of the field's name, to words that stand for it in a text.
@@ -87,20 +87,20 @@ def weight(one: Field, text: str, found: Found) -> float:
         return 0.0
     if one.dated and (_BEGINS if _END_FIELD.search(words) else _ENDS).search(before):
         return 0.0
-    worth = _near(words, before, after, 2.0, BEFORE)
-    worth += sum(_near(cue, before, after, 1.0, BEFORE) for cue in _cues(words))
-    worth += sum(_near(cue, before, after, 0.7, CLOSE) for cue in _synonyms(words))
-    worth += sum(_near(cue, before, after, 0.3, BEFORE) for cue in _cues(one.about))
+    worth = _near(words, before, after, 2.0)
+    worth += sum(_near(cue, before, after, 1.0) for cue in _cues(words))
+    worth += sum(_near(cue, before, after, 0.7) for cue in _synonyms(words))
+    worth += sum(_near(cue, before, after, 0.3) for cue in _cues(one.about))
     if worth >= 0.25:
         return worth + 0.5 * max(0.0, 1 - found.start / OPENING)
     return 0.1 if _tells_itself(one, found) else 0.0
 
 
-def _near(cue: str, before: str, after: str, worth: float, reach: int) -> float:
+def _near(cue: str, before: str, after: str, worth: float) -> float:
     left, right = before.rfind(cue), after.find(cue)
     return worth * max(
         0.0,
-        1 - 0.9 * (len(before) - left - len(cue)) / reach if left >= 0 else 0.0,
+        1 - 0.9 * (len(before) - left - len(cue)) / BEFORE if left >= 0 else 0.0,
         0.6 - 0.5 * right / AFTER if right >= 0 else 0.0,
     )
 

@@ -29,7 +29,6 @@ RUNNING = 5  # times a line must come again to be a running head
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _CJK_CHAR = regex.compile(f"[{_CJK}]")
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}'’.\-]*")
-_FIGURE = regex.compile(r"(?<![\p{L}\d])[\d.,:/-]*\d")
 _DIGITS = regex.compile(r"\d+")
 _SPACE = regex.compile(r"\s+")
 _HEADING = regex.compile(r"#{1,6}\s")
@@ -88,10 +87,7 @@ def sentences(text: str) -> list[Sentence]:
             found.append(item)
             total += item.words
             whole = not _LOWER_START.match(sentence)
-            figures = len(_FIGURE.findall(sentence)) / words
-            dense = figures < 0.3 and letters >= (
-                0.55 if _CJK_CHAR.search(sentence) else 0.7
-            )  # Chinese has no spaces, only marks
+            dense = letters >= (0.55 if _CJK_CHAR.search(sentence) else 0.7)  # Chinese has no spaces, only marks
             if words >= MIN_WORDS and dense and _ENDS.search(sentence) and (whole or number + position == 0):
                 prose.append(item)
     return prose if sum(item.words for item in prose) >= 0.2 * total else found

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import regex
 
-__all__ = ["FORMATS", "Found", "codes", "dates", "datetimes", "laws", "matches", "numbers", "parties", "spans"]
+__all__ = ["CODE", "FORMATS", "Found", "dates", "datetimes", "laws", "matches", "numbers", "parties", "spans"]
 
 PATTERN_TIMEOUT_S = 0.5
 MAX_REPEAT = 10_000  # product of a pattern's counted repeats: beyond it compiling takes seconds
@@ -78,7 +78,8 @@ _NUMBER = regex.compile(
     regex.IGNORECASE,
 )
 _SCALE = {"th": 1e3, "ts": 1e3, "mi": 1e6, "bi": 1e9, "mr": 1e9, "tr": 1e12}  # by the word's first two letters
-_CODE = regex.compile(r"(?<![\w/.-])(?=[\w/.-]{0,40}\d)[\p{L}\d][\w/.-]{0,40}[\p{L}\d](?![\w/-])")
+CODE = regex.compile(r"(?<![\w/.-])(?=[\w/.-]{0,40}\d)[\p{L}\d][\w/.-]{0,40}[\p{L}\d](?![\w/-])")
+"""A word with a digit in it: identifiers, numbers of files and invoices."""
 
 _LAW_STOP = (
     r"(?!(?i:without|and|excluding|exclusive|applicable|as|with|except|in|for|or|giving|regardless|which|that|to|are|"
@@ -164,11 +165,6 @@ def numbers(text: str) -> list[Found]:
             value = number * _scale(parts["scale"]) * (-1 if parts["sign"] in ("-", "−") else 1)
             found.append(Found(match.start(), match.end(), value, money))
     return found
-
-
-def codes(text: str) -> list[Found]:
-    """Words with a digit in them: identifiers, numbers of files and invoices."""
-    return spans(_CODE, text)
 
 
 def spans(pattern: regex.Pattern[str], text: str) -> list[Found]:
