@@ -164,6 +164,19 @@ def test_records_have_the_schemas_types_also_without_a_row(folder: Path) -> None
     assert (record["names"], record["count"], record["sure"]) == (["a", "b"], 4, False)
 
 
+def test_the_order_of_the_answers_changes_nothing(folder: Path) -> None:
+    for n in range(5):
+        (folder / "in" / f"{n}.txt").write_text("".join(SENTENCES[n:]))
+    cut = {"chunking": {"max_tokens": 120, "overlap_tokens": 40}, "extract": {"cardinality": "many", "key": ["party"]}}
+    with serving(parties, latency_s=0.02, latency_sigma=1.5) as server:
+        runs = [
+            run(folder, server, limits={"concurrency": slots}, output={"path": str(folder / f"{slots}")}, **cut)
+            for slots in (1, 16)
+        ]
+    for name in ("records", "evidence"):
+        assert table(runs[0], name).equals(table(runs[1], name))
+
+
 def test_with_many_what_two_overlapping_chunks_saw_is_one_item(folder: Path) -> None:
     (folder / "in" / "a.txt").write_text("".join(SENTENCES))
     with serving(parties) as server:
@@ -222,14 +235,21 @@ def test_an_invalid_answer_is_repaired_at_most_as_often_as_allowed_and_its_docum
     with serving(parties, fault_at=spoilt) as server:
         once = {"limits": {"concurrency": 1}, "chunking": {"max_tokens": 230}, "extract": {"cardinality": "many"}}
         manifest = run(folder, server, **once)
+        again = run(folder, server, **once)
+        job = load_job(folder / "job.toml")
+        mended = run_job(job, RunOptions(retry_failed=True), Console(quiet=True))
     calls, documents = table(manifest, "calls"), table(manifest, "documents")
     assert calls["stage"].cast(str).to_list() == ["map", "map", "repair", "repair"]
     assert calls["chunk"].to_list() == [0, 1, 0, 0]
+    assert calls["billing"].cast(str).to_list() == ["charged"] * 4, "each repair is a call of its own"
     assert documents.select(pl.col("status", "error_kind").cast(str)).rows() == [("partial", "invalid_output")]
     assert documents["error"][0].startswith("chunk 0: /: ")
     assert table(manifest, "chunks")["status"].cast(str).to_list() == ["failed", "ok"]
     assert 0 < len(table(manifest, "records")) < 20
     assert exit_code(manifest) == 1
+    assert (again["counts"]["calls"], again["counts"]["partial"]) == (0, 1), "a parse failure never pays again"
+    assert (mended["counts"]["calls"], mended["counts"]["ok"]) == (1, 1)
+    assert len(table(mended, "records")) == 20
 
 
 def test_a_repaired_answer_leaves_nothing_behind(folder: Path) -> None:

@@ -39,7 +39,7 @@ from pipeline.types import (
     Steps,
 )
 
-__all__ = ["Asking", "Extractor", "in_forms", "overhead_tokens", "request"]
+__all__ = ["Extractor", "in_forms", "overhead_tokens", "request"]
 
 MAX_REPAIR_NOTE_TOKENS = 500
 """Room that is kept in every request for saying what was wrong with an earlier answer."""
@@ -194,7 +194,9 @@ class Extractor:
             room = self.plan.input_tokens - overhead_tokens(self.plan, self.settings) - chunk.tokens
             whole, short = (refusal(text, wrong[chunk.index]) for text in (invalid[chunk.index][-1].text, ""))
             turns = whole if self.plan.overhead_tokens(whole) <= room else short
-            return self._request(chunk.span, chunk.tokens, chunk.index, "repair", turns)
+            best = self._request(chunk.span, chunk.tokens, chunk.index, "repair", turns)
+            # A model that gives the same wrong answer again is to be asked again, not taken from the ledger.
+            return replace(best, salt=f"repair {len(invalid[chunk.index])}")
 
         todo = chunks
         while todo:

@@ -7,17 +7,16 @@ week. Their answers are taken apart by row number; a row that is missing or inva
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import islice
 
 import orjson
 
 from pipeline.kinds.answers import InvalidAnswerError, rows_of
 from pipeline.kinds.chunks import too_long
-from pipeline.kinds.extract import Asking, Extractor, in_forms, overhead_tokens, request
+from pipeline.kinds.extract import Extractor, in_forms, overhead_tokens, request
 from pipeline.kinds.extraction import Extraction
 from pipeline.kinds.plan import ModelPlan
 from pipeline.prompts.extract import pack
-from pipeline.types import Chunk, Completion, Document, Failure, Outcome, Request, Span, Steps
+from pipeline.types import Chunk, Completion, Document, Failure, Outcome, Request, Span, Stage, Steps
 
 __all__ = ["extract", "units"]
 
@@ -70,11 +69,12 @@ def extract(documents: Sequence[Document], plan: ModelPlan, settings: Extraction
 def _extract(documents: Sequence[Document], plan: ModelPlan, settings: Extraction) -> Steps:
     work = [Extractor(document=document, plan=plan, settings=settings, at=at) for at, document in enumerate(documents)]
     todo = [extractor for extractor in work if extractor.document.text.strip()]
+    stage: Stage = "map"
     if len(todo) > 1:
-        alone = yield from _ask_rows(todo, plan, settings)
-        yield from _together([extractor.ask("repair") for extractor in alone])
-    else:
-        yield from _together([extractor.ask() for extractor in todo])
+        todo = yield from _ask_rows(todo, plan, settings)
+        stage = "repair"
+    for extractor in todo:  # one after the other: the other units fill the slots
+        yield from extractor.ask(stage)
     return [extractor.result() for extractor in work]
 
 
@@ -141,17 +141,3 @@ def _take_apart(group: list[Extractor], outcome: Completion, settings: Extractio
         else:
             missing.append(extractor)
     return missing
-
-
-def _together(askings: Sequence[Asking]) -> Asking:
-    """Several askings at once: their requests go out in one list."""
-    waiting = [(asking, requests) for asking in askings if (requests := next(asking, None)) is not None]
-    while waiting:
-        outcomes = iter((yield [request for _, requests in waiting for request in requests]))
-        stepped = []
-        for asking, requests in waiting:
-            try:
-                stepped.append((asking, asking.send(list(islice(outcomes, len(requests))))))
-            except StopIteration:
-                continue
-        waiting = stepped
