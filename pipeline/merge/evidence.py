@@ -54,7 +54,7 @@ class Aligner:
 
     def find(self, quote: str, nth: int = 0) -> Quote:
         """The `nth` occurrence (from 0) of `quote`, or the last one there is. Whole words go before parts of words."""
-        if quote.strip() and (found := _occurrences(self._text, quote, nth + 2)):
+        if quote.strip() and (found := _first(self._text, _finds(self._text, quote), nth + 2)):
             return self._quote(quote, found, nth, "exact")
         if self._folded is None:
             self._folded = _Folded(self._text)
@@ -66,7 +66,7 @@ class Aligner:
 
     def only(self, words: str) -> Quote | None:
         """`words` where they stand in the text exactly once, as whole words: "fuzzy", since nobody quoted them."""
-        found = _occurrences(self._text, words, 2) if words.strip() else []
+        found = _first(self._text, _finds(self._text, words), 2) if words.strip() else []
         whole = len(found) == 1 and _is_whole(self._text, *found[0])
         return self._quote(words, found, 0, "fuzzy") if whole else None
 
@@ -83,26 +83,17 @@ def page_at(pages: Sequence[Mark], position: int) -> int | None:
     return int(pages[at].label) if at >= 0 and pages[at].label.isdecimal() else None
 
 
-def _occurrences(text: str, words: str, most: int) -> list[tuple[int, int]]:
-    """The first `most` places of `words` as whole words; where there is none, its places within words."""
-    whole: list[tuple[int, int]] = []
-    within: list[tuple[int, int]] = []
-    for start in islice(_finds(text, words), _MAX_FINDS):
-        place = (start, start + len(words))
-        if _is_whole(text, *place):
-            whole.append(place)
-            if len(whole) == most:
-                break
-        elif len(within) < most:
-            within.append(place)
-    return whole or within
-
-
-def _finds(text: str, words: str) -> Iterator[int]:
+def _finds(text: str, words: str) -> Iterator[tuple[int, int]]:
     at = text.find(words)
     while at >= 0:
-        yield at
+        yield at, at + len(words)
         at = text.find(words, at + len(words))
+
+
+def _first(text: str, places: Iterator[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """The first `most` of `places` that are whole words in `text`; where none is, of all."""
+    looked_at = list(islice(places, _MAX_FINDS))
+    return list(islice((place for place in looked_at if _is_whole(text, *place)), most)) or looked_at[:most]
 
 
 def _is_whole(text: str, start: int, end: int) -> bool:
@@ -153,10 +144,8 @@ class _Folded:
 
     def find(self, quote: str, most: int) -> list[tuple[int, int]]:
         words = _Folded(quote).text
-        if not words:
-            return []
-        found = [self._span(start, start + len(words)) for start in islice(_finds(self.text, words), _MAX_FINDS)]
-        return ([place for place in found if _is_whole(self._original, *place)] or found)[:most]
+        places = (self._span(*place) for place in _finds(self.text, words)) if words else iter(())
+        return _first(self._original, places, most)
 
     def find_nearly(self, quote: str) -> list[tuple[int, int]]:
         """The window most like `quote`. A window with other numbers is not taken: that would be another fact."""
