@@ -131,7 +131,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
 
         async def call(index: int, size: int) -> None:
             nonlocal lost
-            request = _request(index, size)
+            request = body_request(index, size)
             answered = await dispatch.complete(request, request.key, f"{index}")
             lost += not isinstance(answered.outcome, Completion)
 
@@ -151,7 +151,8 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
     return lost
 
 
-def _request(index: int, size: int) -> Any:
+def body_request(index: int, size: int) -> Any:
+    """A request whose HTTP body has about `size` bytes and names its work, as the referee wants it."""
     from pipeline.types import Message, Request
 
     text = f"ITEM-{index:08d} " + "x" * (size - FRAME_BYTES - 14)
