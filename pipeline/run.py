@@ -80,7 +80,7 @@ def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
 def _recovered(ledger: Ledger) -> Iterator[str]:
     """A word on the calls that an earlier run left in flight."""
     if ledger.recovered:
-        most = sum(found.attempt.cost_pusd for found in ledger.recovered)
+        most = sum(ledger.recovered)
         yield (
             f"{len(ledger.recovered):,} calls were in flight when an earlier run died; up to {money(most)} of that may "
             "have been charged and is booked as unknown"

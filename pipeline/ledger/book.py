@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,22 +18,21 @@ from typing import Any
 from pipeline.errors import MachineError
 from pipeline.ledger.file import MIGRATIONS, Lock, connect, explain, open_file, view_file
 from pipeline.ledger.rows import (
-    BOOKED,
+    SAMPLE,
     STORED,
-    Booking,
     Carried,
-    Reservation,
+    Place,
     Sample,
     Stored,
     answer_row,
     attempt_row,
-    booking,
     sample_row,
     stored,
+    utf8,
 )
 from pipeline.ledger.writer import GroupWriter, Value
 from pipeline.storage import machine_errors
-from pipeline.types import Attempt, Cause, Request, Stage
+from pipeline.types import Attempt, Cause, Request
 
 __all__ = ["Ledger"]
 
@@ -41,27 +41,25 @@ SLICE = 500
 SAMPLES = 2000
 """The newest calibration samples that are kept, for each model."""
 
-_RECOVER = """UPDATE attempt SET billing = 'unknown', cost_pusd = bound_pusd, outcome = 'stopped',
+_RECOVER = """UPDATE attempt SET billing = 'unknown', outcome = 'stopped',
     error = 'the process ended before the answer was stored'
-    WHERE billing = 'reserved' AND id >= coalesce((SELECT value FROM pin WHERE name = '.recovered'), 0)"""
-_RECOVERED = "INSERT OR REPLACE INTO pin SELECT '.recovered', coalesce(max(id), 0) + 1 FROM attempt"
-"""Below this id nothing is reserved any more, so that opening does not look through every attempt there ever was."""
-_PRUNE = """DELETE FROM sample WHERE id IN (SELECT id FROM (
-    SELECT id, row_number() OVER (PARTITION BY model ORDER BY id DESC) AS age FROM sample) WHERE age > ?)"""
-_CARRIED = """SELECT coalesce(sum(cost_pusd) FILTER (WHERE billing = 'charged'), 0),
-    coalesce(sum(cost_pusd) FILTER (WHERE billing = 'unknown'), 0)
-    + coalesce(sum(bound_pusd) FILTER (WHERE billing = 'reserved'), 0)
-    FROM attempt JOIN run USING (run_id) WHERE job_name = ?1
-    AND number > (SELECT coalesce(max(number), 0) FROM run WHERE job_name = ?1 AND status = 'complete')
-    AND id >= (SELECT min(first_attempt) FROM run WHERE job_name = ?1
-        AND number > (SELECT coalesce(max(number), 0) FROM run WHERE job_name = ?1 AND status = 'complete'))"""
+    WHERE billing = 'reserved' AND id >= coalesce((SELECT first_attempt FROM run ORDER BY number DESC LIMIT 1), 0)
+    RETURNING cost_pusd"""
+"""What is older than the newest run was looked through when that one opened the ledger."""
+_PRUNE = f"""DELETE FROM sample WHERE id IN (SELECT id FROM (
+    SELECT id, row_number() OVER (PARTITION BY model ORDER BY id DESC) AS age FROM sample) WHERE age > {SAMPLES})"""  # noqa: S608
+_CARRIED = """WITH open AS (SELECT run_id, first_attempt FROM run WHERE job_name = ?1
+        AND number > (SELECT coalesce(max(number), 0) FROM run WHERE job_name = ?1 AND status = 'complete'))
+    SELECT coalesce(sum(cost_pusd) FILTER (WHERE billing = 'charged'), 0),
+        coalesce(sum(cost_pusd) FILTER (WHERE billing IN ('unknown', 'reserved')), 0)
+    FROM attempt WHERE id >= (SELECT min(first_attempt) FROM open) AND run_id IN (SELECT run_id FROM open)"""
 """One run writes at a time and ids ascend, so `first_attempt` bounds what has to be looked through; an index over
 all attempts would cost every settlement."""
 
 
 class Ledger:
-    """One output folder's ledger. `notes`: what had to be done to open it, for people. `recovered`: attempts of
-    ended processes that were booked unknown just now. `commits` and `rows` count what was written.
+    """One output folder's ledger. `notes`: what had to be done to open it, for people. `recovered`: the bounds
+    (pico-dollars) of calls that an ended process left in flight; they were booked unknown just now.
 
     A context manager. Writing methods raise MachineError when the disk fails, and so does every one after."""
 
@@ -70,11 +68,11 @@ class Ledger:
     ) -> None:
         self.path = path
         self.notes: list[str] = []
-        self.recovered: list[Booking] = []
+        self.recovered: list[int] = []
         self._reader = connection
         self._writer = writer
         self._lock = lock
-        self._reserved: dict[int, Reservation] = {}  # by attempt id
+        self._reserved: dict[int, Place] = {}  # by attempt id
         self._next_id = int(self._read("SELECT coalesce(max(id), 0) FROM attempt")[0][0]) + 1
 
     @classmethod
@@ -132,16 +130,6 @@ class Ledger:
     ) -> None:
         self.close()
 
-    @property
-    def commits(self) -> int:
-        """Commits since it was opened."""
-        return self._write.commits
-
-    @property
-    def rows(self) -> int:
-        """Rows those commits held."""
-        return self._write.rows
-
     # --- calls and answers ------------------------------------------------------------------------------------
 
     def stored(self, keys: Sequence[str], *, retry_failed: bool = False) -> dict[str, Stored]:
@@ -173,15 +161,15 @@ class Ledger:
 
         `key`: the request's, where the caller has it already. Cancelled, the reservation is undone."""
         attempt_id, self._next_id = self._next_id, self._next_id + 1
-        place = self._reserved[attempt_id] = Reservation(attempt_id, run_id, document_id, bound_pusd)
+        place = self._reserved[attempt_id] = (attempt_id, run_id, utf8(document_id))
         booked = Attempt(
             key=key or request.key, stage=request.stage, chunk=request.chunk, attempt=attempt, started_at=started_at,
-            latency_s=0.0, outcome=Cause.STOPPED, billing="free", cost_pusd=0,
+            latency_s=0.0, outcome=Cause.STOPPED, billing="unknown", cost_pusd=bound_pusd,
         )  # fmt: skip
         try:
-            await self._write.write(attempt_row(place, booked, reserved=True))
+            await self.writer.write(attempt_row(place, booked, reserved=True))
         except asyncio.CancelledError:  # it was never sent
-            self._write.post(attempt_row(place, booked))
+            self.writer.post(attempt_row(place, replace(booked, billing="free", cost_pusd=0)))
             del self._reserved[attempt_id]
             raise
         return attempt_id
@@ -197,32 +185,25 @@ class Ledger:
             rows.append(answer_row(answer))
         if sample:
             rows.append(sample_row(sample))
-        await self._write.write(*rows)
+        await self.writer.write(*rows)
 
     async def reject(self, keys: Sequence[str]) -> None:
         """Mark answers that led to a failure, for `stored(retry_failed=True)`."""
         if keys:
             update = "UPDATE answer SET rejected = 1 WHERE key = ?"
-            await self._write.write(statements=[(update, (key,)) for key in keys])
-
-    def attempts(self, run_id: str) -> list[Booking]:
-        """The settled attempts of a run, in the order they were begun."""
-        query = f"""SELECT {BOOKED} FROM attempt WHERE run_id = ?1 AND billing != 'reserved'
-            AND id >= (SELECT coalesce(max(first_attempt), 0) FROM run WHERE run_id = ?1) ORDER BY id"""  # noqa: S608
-        return [booking(row) for row in self._read(query, (run_id,))]
+            await self.writer.write(*((update, (key,)) for key in keys))
 
     # --- runs -------------------------------------------------------------------------------------------------
 
     def begin_run(self, run_id: str, job_name: str, job_sha256: str, started_at: float) -> None:
         """Book that a run began (seconds since the epoch). Blocks until durable."""
-        insert = """INSERT INTO run (run_id, job_name, job_sha256, started_at, status, first_attempt)
-            VALUES (?, ?, ?, ?, 'running', ?)"""
-        self._write.write_now(statements=[(insert, (run_id, job_name, job_sha256, started_at, self._next_id))])
+        place = "run (run_id, job_name, job_sha256, started_at, status, first_attempt)"
+        self.writer.write_now((place, (run_id, job_name, job_sha256, started_at, "running", self._next_id)))
 
     def end_run(self, run_id: str, status: str, finished_at: float) -> None:
         """Book how a run ended: complete, budget, refused, interrupted. Blocks until durable."""
         update = "UPDATE run SET status = ?, finished_at = ? WHERE run_id = ?"
-        self._write.write_now(statements=[(update, (status, finished_at, run_id))])
+        self.writer.write_now((update, (status, finished_at, run_id)))
 
     def carried(self, job_name: str) -> Carried:
         """What the runs of this job spent since its last complete one. Calls still reserved count as unknown."""
@@ -231,24 +212,10 @@ class Ledger:
 
     # --- what is learned --------------------------------------------------------------------------------------
 
-    async def observe(
-        self, model: str, text_kind: str, stage: Stage, counted_tokens: int, input_tokens: int, output_tokens: int
-    ) -> None:
-        """Keep a calibration sample; `settle` takes one along without a write of its own."""
-        sample = Sample(
-            model=model, text_kind=text_kind, stage=stage,
-            counted_tokens=counted_tokens, input_tokens=input_tokens, output_tokens=output_tokens,
-        )  # fmt: skip
-        await self._write.write(sample_row(sample))
-
     def samples(self, model: str) -> list[Sample]:
         """The newest 2,000 samples of a model, newest first."""
-        query = """SELECT model, text_kind, stage, ours, theirs, output FROM sample
-            WHERE model = ? ORDER BY id DESC LIMIT ?"""
-        return [
-            Sample(model=m, text_kind=k, stage=s, counted_tokens=ours, input_tokens=theirs, output_tokens=output)
-            for m, k, s, ours, theirs, output in self._read(query, (model, SAMPLES))
-        ]
+        query = f"SELECT {SAMPLE} FROM sample WHERE model = ? ORDER BY id DESC LIMIT {SAMPLES}"  # noqa: S608
+        return [Sample(*row) for row in self._read(query, (model,))]
 
     def latency_s(self, job_sha256: str) -> float | None:
         """Mean latency of the newest 500 answered calls of runs of this very job; None where there were none."""
@@ -261,17 +228,18 @@ class Ledger:
         """The integer once kept under `name`; `default` is kept there if none was. Blocks until durable.
 
         A ledger opened by `view` keeps nothing."""
-        query = "SELECT value FROM pin WHERE name = ?"
-        rows = self._read(query, (name,))
-        if not rows and self._writer:
-            self._writer.write_now(statements=[("INSERT OR IGNORE INTO pin VALUES (?, ?)", (name, default))])
-            rows = self._read(query, (name,))
-        return int(rows[0][0]) if rows else default
+        rows = self._read("SELECT value FROM pin WHERE name = ?", (name,))
+        if rows:
+            return int(rows[0][0])
+        if self._writer:
+            self._writer.write_now(("pin", (name, default)))
+        return default
 
     # --- inside -----------------------------------------------------------------------------------------------
 
     @property
-    def _write(self) -> GroupWriter:
+    def writer(self) -> GroupWriter:
+        """What writes it. Raises MachineError if it was opened by `view`."""
         if self._writer is None:
             raise MachineError(f"{self.path}: opened for reading only")
         return self._writer
@@ -283,12 +251,11 @@ class Ledger:
             raise explain(error, self.path) from error
 
 
-def _recover(connection: sqlite3.Connection) -> list[Booking]:
-    """Book what ended processes left reserved as unknown, and bound the samples. Returns those attempts."""
+def _recover(connection: sqlite3.Connection) -> list[int]:
+    """Book what an ended process left reserved as unknown, and bound the samples. Returns what each can have cost."""
     connection.execute("BEGIN IMMEDIATE")
-    recovered = [booking(row) for row in connection.execute(f"{_RECOVER} RETURNING {BOOKED}")]
+    bounds = [int(cost_pusd) for (cost_pusd,) in connection.execute(_RECOVER)]
     connection.execute("UPDATE run SET status = 'died' WHERE status = 'running'")
-    connection.execute(_RECOVERED)
-    connection.execute(_PRUNE, (SAMPLES,))
+    connection.execute(_PRUNE)
     connection.execute("COMMIT")
-    return sorted(recovered, key=lambda found: found.attempt_id)
+    return bounds

@@ -22,28 +22,25 @@ MIGRATIONS = (
         started_at REAL NOT NULL, finished_at REAL, status TEXT NOT NULL, first_attempt INTEGER NOT NULL);
     CREATE INDEX run_job ON run (job_name);
     CREATE TABLE attempt (
-        id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, document_id TEXT NOT NULL, bound_pusd INTEGER NOT NULL,
-        key TEXT NOT NULL, stage TEXT NOT NULL, chunk INTEGER, attempt INTEGER NOT NULL, started_at REAL NOT NULL,
+        id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, document_id TEXT NOT NULL, key TEXT NOT NULL,
+        stage TEXT NOT NULL, chunk INTEGER, attempt INTEGER NOT NULL, started_at REAL NOT NULL,
         latency_s REAL NOT NULL, outcome TEXT NOT NULL, billing TEXT NOT NULL, cost_pusd INTEGER NOT NULL,
         http_status INTEGER, finish_reason TEXT, request_id TEXT, error TEXT,
         input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER, reasoning_tokens INTEGER);
     CREATE TABLE answer (
         key TEXT NOT NULL UNIQUE, finish_reason TEXT NOT NULL, cost_pusd INTEGER NOT NULL, cause TEXT,
-        message TEXT NOT NULL, rejected INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+        rejected INTEGER NOT NULL, message TEXT NOT NULL, input_tokens INTEGER NOT NULL,
         output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
         text BLOB NOT NULL, crc INTEGER NOT NULL);
     CREATE TABLE sample (
         id INTEGER PRIMARY KEY, model TEXT NOT NULL, text_kind TEXT NOT NULL, stage TEXT NOT NULL,
-        ours INTEGER NOT NULL, theirs INTEGER NOT NULL, output INTEGER NOT NULL,
-        at INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER)));
+        counted_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL);
     CREATE INDEX sample_model ON sample (model, id);
-    CREATE TABLE pin (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE pin (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
     """,
 )
 """Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
-
-TABLES = {"run": "number", "attempt": "id", "answer": "rowid", "sample": "id", "pin": "name"}
-"""Each table and what orders it."""
+TABLES = ("run", "attempt", "answer", "sample", "pin")
 
 CHECK_BYTES = 2**28
 """Up to this size a file is checked page by page when it is opened (about 0.3 s); beyond, only its frame."""
@@ -223,11 +220,11 @@ def _salvage(aside: Path, connection: sqlite3.Connection) -> int:
         if _pragma(old, "application_id") != APPLICATION_ID:
             return 0
         connection.execute("BEGIN IMMEDIATE")
-        for table, order in TABLES.items():
+        for table in TABLES:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             place = f"{table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
             for direction in ("ASC", "DESC"):
-                for row in _readable(old, f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order} {direction}"):  # noqa: S608
+                for row in _readable(old, f"SELECT {', '.join(columns)} FROM {table} ORDER BY rowid {direction}"):  # noqa: S608
                     saved += connection.execute(f"INSERT OR IGNORE INTO {place}", row).rowcount
         connection.execute("COMMIT")
     return saved

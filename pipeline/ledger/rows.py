@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeline.ledger.writer import Row
 from pipeline.types import Attempt, Cause, FinishReason, Stage, Usage
 
 __all__ = [
-    "BOOKED", "STORED", "Booking", "Carried", "Reservation", "Sample", "Stored",
-    "answer_row", "attempt_row", "booking", "sample_row", "stored",
+    "SAMPLE", "STORED", "Carried", "Place", "Sample", "Stored",
+    "answer_row", "attempt_row", "sample_row", "stored", "utf8",
 ]  # fmt: skip
-
-_CALL = (
-    "key", "stage", "chunk", "attempt", "started_at", "latency_s", "outcome", "billing", "cost_pusd",
-    "http_status", "finish_reason", "request_id", "error",
-)  # fmt: skip
-_USAGE = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
-_ANSWER = ("key", "finish_reason", "cost_pusd", "cause", "message", "rejected")
-"""Columns that are attributes of Attempt, Usage and Stored under the same names."""
-BOOKED = ", ".join(("id", "run_id", "document_id", *_CALL, *_USAGE))
-STORED = ", ".join((*_ANSWER, *_USAGE, "text", "crc"))
-_ATTEMPT = "attempt (" + ", ".join(("id", "run_id", "document_id", "bound_pusd", *_CALL, *_USAGE)) + ")"
-_SAMPLE = "sample (model, text_kind, stage, ours, theirs, output)"
-_call, _usage, _answer = attrgetter(*_CALL), attrgetter(*_USAGE), attrgetter(*_ANSWER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,26 +31,6 @@ class Stored:
     rejected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """An attempt in flight: where it belongs and the most it can cost."""
-
-    attempt_id: int
-    run_id: str
-    document_id: str
-    bound_pusd: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Booking:
-    """An attempt with where it belongs."""
-
-    attempt_id: int
-    run_id: str
-    document_id: str
-    attempt: Attempt
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
     """Pico-dollars that earlier runs of a job spent and may have spent."""
@@ -72,7 +39,7 @@ class Carried:
     unknown_pusd: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """What a call really took: our count of its input beside the provider's, and the tokens of its output.
 
@@ -86,36 +53,39 @@ class Sample:
     output_tokens: int
 
 
-def attempt_row(at: Reservation, attempt: Attempt, *, reserved: bool = False) -> Row:
-    """An attempt's row; `reserved` while it is in flight."""
+Place: TypeAlias = tuple[int, str, str | None]
+"""Where an attempt belongs: its id, its run, its document."""
+
+# Columns are called like the attributes of Attempt, Usage, Stored and Sample that they hold.
+_CALL = tuple(field.name for field in fields(Attempt) if field.name != "usage")
+_USAGE = tuple(field.name for field in fields(Usage))
+_ANSWER = ("key", "finish_reason", "cost_pusd", "cause", "rejected", "message")
+STORED = ", ".join((*_ANSWER, *_USAGE, "text", "crc"))
+SAMPLE = ", ".join(field.name for field in fields(Sample))
+_ATTEMPT = f"attempt ({', '.join(('id', 'run_id', 'document_id', *_CALL, *_USAGE))})"
+_call, _usage, _answer = attrgetter(*_CALL), attrgetter(*_USAGE), attrgetter(*_ANSWER)
+_BILLING = _CALL.index("billing")
+
+
+def attempt_row(place: Place, attempt: Attempt, *, reserved: bool = False) -> Row:
+    """An attempt's row; while it is in flight (`reserved`), its cost is the most it can cost."""
     *call, request_id, error = _call(attempt)
     if reserved:
-        call[_CALL.index("billing")] = "reserved"
+        call[_BILLING] = "reserved"
     tokens = _usage(attempt.usage) if attempt.usage else (None,) * len(_USAGE)
-    place = (at.attempt_id, at.run_id, _utf8(at.document_id), at.bound_pusd)
-    return _ATTEMPT, (*place, *call, _utf8(request_id), _utf8(error), *tokens)
-
-
-def booking(row: Sequence[Any]) -> Booking:
-    """A row of the columns BOOKED."""
-    attempt_id, run_id, document_id, *rest = row
-    call, tokens = rest[: len(_CALL)], rest[len(_CALL) :]
-    usage = None if tokens[0] is None else Usage(**dict(zip(_USAGE, tokens, strict=True)))
-    attempt = Attempt(usage=usage, **dict(zip(_CALL, call, strict=True)))
-    return Booking(attempt_id=attempt_id, run_id=run_id, document_id=document_id, attempt=attempt)
+    return _ATTEMPT, (*place, *call, utf8(request_id), utf8(error), *tokens)
 
 
 def answer_row(answer: Stored) -> Row:
     """An answer's row. The text is kept as bytes: it may hold lone surrogates, which SQLite's TEXT may not."""
     text = answer.text.encode("utf-8", "surrogatepass")
-    key, finish_reason, cost_pusd, cause, message, rejected = _answer(answer)
-    head = (key, finish_reason, cost_pusd, cause, _utf8(message), rejected)
-    return f"answer ({STORED})", (*head, *_usage(answer.usage), text, zlib.crc32(text))
+    *head, message = _answer(answer)
+    return f"answer ({STORED})", (*head, utf8(message), *_usage(answer.usage), text, zlib.crc32(text))
 
 
 def stored(row: Sequence[Any]) -> Stored | None:
     """A row of the columns STORED; None if its text is not what was written."""
-    key, finish_reason, cost_pusd, cause, message, rejected, *tokens, text, crc = row
+    key, finish_reason, cost_pusd, cause, rejected, message, *tokens, text, crc = row
     if zlib.crc32(text) != crc:
         return None
     return Stored(
@@ -132,9 +102,9 @@ def stored(row: Sequence[Any]) -> Stored | None:
 
 def sample_row(sample: Sample) -> Row:
     """A sample's row."""
-    return _SAMPLE, astuple(sample)
+    return f"sample ({SAMPLE})", astuple(sample)
 
 
-def _utf8(text: str | None) -> str | None:
+def utf8(text: str | None) -> str | None:
     """SQLite's TEXT is UTF-8: a lone surrogate becomes a question mark."""
     return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()

@@ -66,15 +66,13 @@ def floor(path: Path, keys: list[str], answer: str, in_flight: int) -> None:
     text = answer.encode()
     tail = (200, None, None, None, 8000, 900, 0, 0)
     empty = (None,) * 8
-    attempt = f"INSERT OR REPLACE INTO attempt VALUES ({','.join('?' * 21)})"
+    attempt = f"INSERT OR REPLACE INTO attempt VALUES ({','.join('?' * 20)})"
     stored = f"INSERT OR REPLACE INTO answer VALUES ({','.join('?' * 12)})"
     for start in range(0, len(keys), in_flight):
         group = list(enumerate(keys[start : start + in_flight], start=start))
-        begun = [
-            (i, "run", "document", 100, k, "map", 0, 1, 1e9, 0.0, "reserved", "reserved", 0, *empty) for i, k in group
-        ]
-        ended = [(i, "run", "document", 100, k, "map", 0, 1, 1e9, 1.0, "ok", "charged", 1, *tail) for i, k in group]
-        answers = [(k, "stop", 1, None, "", 0, 8000, 900, 0, 0, text, 0) for _, k in group]
+        begun = [(i, "run", "document", k, "map", 0, 1, 1e9, 0.0, "stopped", "reserved", 100, *empty) for i, k in group]
+        ended = [(i, "run", "document", k, "map", 0, 1, 1e9, 1.0, "ok", "charged", 1, *tail) for i, k in group]
+        answers = [(k, "stop", 1, None, 0, "", 8000, 900, 0, 0, text, 0) for _, k in group]
         connection.execute("BEGIN")
         connection.executemany(attempt, begun)
         connection.execute("COMMIT")
@@ -112,7 +110,7 @@ def main() -> None:
         show("bare SQLite", rows, timed(lambda: floor(Path(folder) / "floor.sqlite", keys, answer, options.in_flight)))
         with Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
             show("ledger", rows, timed(lambda: asyncio.run(book(ledger, requests, answer, options.in_flight))))
-            print(f"               {ledger.rows:,} rows in {ledger.commits:,} commits")
+            print(f"               {ledger.writer.rows:,} rows in {ledger.writer.commits:,} commits")
         with Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
             for name, order in (("in order", keys), ("shuffled", random.sample(keys, len(keys)))):
                 wall, _ = timed(
