@@ -42,11 +42,11 @@ def read(source: Source, settings: InputSettings) -> Iterator[Document | Unread]
         if not rows:
             yield Unread(id=content_id(path.name), uri=uri, media_type=media_type, error=error)
             return
-        cut = DocumentError(
-            f"the table breaks off after {rows} rows: {error.message}", kind=error.kind, hint=error.hint
+        message = f"the table breaks off after {rows} rows: {error.message}"
+        cut = DocumentError(message, kind=error.kind, hint=error.hint)
+        yield Unread(
+            id=content_id(path.name, str(rows)), uri=f"{uri}#{rows}", row=rows, media_type=media_type, error=cut
         )
-        name = content_id(path.name, str(rows))
-        yield Unread(id=name, uri=f"{uri}#{rows}", row=rows, media_type=media_type, error=cut)
 
 
 def _read_file(path: Path, uri: str, known: FileFormat, settings: InputSettings) -> Document | Unread:

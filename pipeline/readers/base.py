@@ -80,7 +80,6 @@ class FileFormat:
 class TableFormat:
     """A format whose rows are documents. `rows` raises DocumentError where the table cannot go on."""
 
-    name: str
     media_type: str
     extensions: tuple[str, ...]
     rows: Callable[[Path, str, InputSettings], Iterator[Document | Unread]]
@@ -95,12 +94,10 @@ def shown(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def content_id(*parts: str | bytes) -> str:
-    """16 hexadecimal digits of SHA-256 over the lengths of the parts and the parts."""
-    coded = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
-    digest = hashlib.sha256(b"".join([len(part).to_bytes(8, "big") for part in coded]))
-    for part in coded:
-        digest.update(part)
+def content_id(name: str, content: str | bytes = b"") -> str:
+    """16 hexadecimal digits of SHA-256 over a name (without NUL) and a content."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass") + b"\0")
+    digest.update(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
     return digest.hexdigest()[:16]
 
 

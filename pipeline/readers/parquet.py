@@ -97,6 +97,4 @@ def _values(column: Any) -> list[Any]:
         raise DocumentError(f"values of type {column.type} that cannot be read: {error}") from error
 
 
-FORMAT = TableFormat(
-    name="parquet", media_type="application/vnd.apache.parquet", extensions=(".parquet", ".pq"), rows=_rows
-)
+FORMAT = TableFormat(media_type="application/vnd.apache.parquet", extensions=(".parquet", ".pq"), rows=_rows)

@@ -198,7 +198,5 @@ def _records(lines: Iterable[str]) -> Iterator[dict[str, Any] | DocumentError]:
         yield record if isinstance(record, dict) else DocumentError("the line is JSON, but not an object")
 
 
-CSV = TableFormat(name="csv", media_type="text/csv", extensions=(".csv", ".tsv", ".tab"), rows=_csv_rows)
-JSONL = TableFormat(
-    name="jsonl", media_type="application/x-ndjson", extensions=(".jsonl", ".ndjson", ".jsonlines"), rows=_jsonl_rows
-)
+CSV = TableFormat(media_type="text/csv", extensions=(".csv", ".tsv", ".tab"), rows=_csv_rows)
+JSONL = TableFormat(media_type="application/x-ndjson", extensions=(".jsonl", ".ndjson", ".jsonlines"), rows=_jsonl_rows)
