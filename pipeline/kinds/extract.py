@@ -59,8 +59,8 @@ def _frames(plan: ModelPlan, settings: Extraction, rows: bool) -> tuple[tuple[tu
         carried = form in {"tools", "json_schema"}
         messages = prefix(
             plan.system,
-            settings.instructions,
-            cardinality=settings.cardinality,
+            settings.table.instructions,
+            cardinality=settings.table.cardinality,
             schema=None if carried else schema,
             examples=settings.examples,
             rows=rows,
@@ -148,7 +148,7 @@ class Extractor:
         overhead = overhead_tokens(self.plan, self.settings)
         spare = max(self.plan.input_tokens - overhead, 0) // 8
         budget = self.plan.chunk_tokens(
-            overhead + min(MAX_REPAIR_NOTE_TOKENS if self.settings.max_repairs else 0, spare)
+            overhead + min(MAX_REPAIR_NOTE_TOKENS if self.settings.table.max_repairs else 0, spare)
         )
         yield from self._ask_all(cut(self.document, self.plan, budget), stage)
         self.results.sort(key=lambda result: (result.chunk.span.start, result.chunk.span.end))
@@ -172,13 +172,10 @@ class Extractor:
             answered = any(result.status == "ok" for result in self.results)
             told = document_result(self.results, self.failures, answered=answered)
         found = self.found if told.status in {"ok", "partial"} else ()
+        table, marks = self.settings.table, self.document.marks
+        one = table.cardinality == "one"
         records, evidence = merge(
-            found,
-            self.settings.fields,
-            one=self.settings.cardinality == "one",
-            key=self.settings.key,
-            conflict=self.settings.conflict,
-            marks=self.document.marks,
+            found, self.settings.fields, one=one, key=table.key, conflict=table.conflict, marks=marks
         )
         rejected = tuple(dict.fromkeys((*told.rejected, *self.rejected)))
         return replace(told, records=records, evidence=evidence, rejected=rejected)
@@ -210,7 +207,7 @@ class Extractor:
                     except InvalidAnswerError as error:
                         invalid[chunk.index].append(outcome)
                         wrong[chunk.index] = error.message[:MAX_ERROR_CHARS]
-                    if len(invalid[chunk.index]) <= self.settings.max_repairs:
+                    if len(invalid[chunk.index]) <= self.settings.table.max_repairs:
                         todo.append(chunk)
                         continue
                     failure = Failure(
@@ -227,7 +224,7 @@ class Extractor:
         """Ask about the text around a border where both chunks found something of the same field up to it.
 
         Where that brings nothing, what the chunks found stands as it is: nothing is lost by it."""
-        many = self.settings.cardinality == "many"
+        many = self.settings.table.cardinality == "many"
         text = self.document.text
         self.found = absorb_fragments(self.found, text, whole_items=many)
         answered = [result.chunk for result in self.results if result.status == "ok"]

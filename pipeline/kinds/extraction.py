@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+from urllib.parse import unquote
 
 from pipeline.config import ExtractSettings
 from pipeline.errors import JobError
@@ -33,24 +34,19 @@ _TOP_LEVEL = ("allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "patte
 _WHOLE_ITEM = frozenset({"required", "minProperties", "dependentRequired", "additionalProperties", "$schema", "$id"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Extraction:
-    """What an extraction asks for. Schemas are compact JSON texts; plain data, so it can travel to workers.
+    """What an extraction asks for: the job's `table`, and what was made of it. Schemas are compact JSON texts.
 
     `item_schema` is the user's, self-contained; `schema` that of an answer to one text, `rows_schema` that of an
     answer to packed rows. `examples`: (text, items as JSON)."""
 
+    table: ExtractSettings
     fields: tuple[str, ...]
     item_schema: str
     schema: str
     rows_schema: str
-    instructions: str = ""
-    examples: tuple[tuple[str, str], ...] = ()
-    cardinality: Literal["one", "many"] = "one"
-    key: tuple[str, ...] = ()
-    conflict: Literal["majority", "first", "longest"] = "majority"
-    rows_per_request: int | Literal["auto"] = 1
-    max_repairs: int = 2
+    examples: tuple[tuple[str, str], ...]
 
 
 def compile_extraction(settings: ExtractSettings) -> Extraction:
@@ -70,17 +66,12 @@ def compile_extraction(settings: ExtractSettings) -> Extraction:
     except ValueError as error:
         raise JobError(f"{where}: {_first_line(error)}") from error
     return Extraction(
+        table=settings,
         fields=fields,
         item_schema=_compact(item),
         schema=schema,
         rows_schema=_compact(_object({"rows": {"type": "array", "items": rows}})),
-        instructions=settings.instructions,
         examples=_examples(Path(settings.examples), schema, fields) if settings.examples else (),
-        cardinality=settings.cardinality,
-        key=tuple(settings.key),
-        conflict=settings.conflict,
-        rows_per_request=settings.rows_per_request,
-        max_repairs=settings.max_repairs,
     )
 
 
@@ -143,12 +134,15 @@ def _inlined(root: Any, where: str) -> Any:
 
 def _at(reference: str, root: Any, where: str) -> Any:
     """What a JSON Pointer (RFC 6901, as a fragment) leads to."""
-    if reference != "#" and not reference.startswith("#/"):
-        raise JobError(f'{where}: $ref {reference!r}: only places in the schema itself, as "#/$defs/…"')
     place = root
-    for part in reference.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        place = place[int(name)] if isinstance(place, list) else place[name]
+    try:
+        if reference != "#" and not reference.startswith("#/"):
+            raise KeyError(reference)
+        for part in unquote(reference).split("/")[1:]:
+            name = part.replace("~1", "/").replace("~0", "~")
+            place = place[int(name)] if isinstance(place, list) else place[name]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise JobError(f'{where}: $ref {reference!r}: only places in the schema itself, as "#/$defs/…"') from error
     return place
 
 
@@ -191,10 +185,10 @@ def _examples(path: Path, schema: str, fields: tuple[str, ...]) -> tuple[tuple[s
     """The examples, each valid against the schema and each value with words that stand verbatim in its text."""
     examples = []
     for number, line in enumerate(_read(path, "extract.examples").splitlines(), 1):
-        where = f"{path}:{number}: extract.examples"
-        example = _loads(line, where) if line.strip() else None
-        if example is None:
+        if not line.strip():
             continue
+        where = f"{path}:{number}: extract.examples"
+        example = _loads(line, where)
         if not isinstance(example, dict) or not isinstance(example.get("text"), str) or "items" not in example:
             raise JobError(f'{where}: expected an object {{"text": "…", "items": […]}}')
         text, items = example["text"], example["items"]

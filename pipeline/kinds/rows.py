@@ -79,9 +79,9 @@ def _extract(documents: Sequence[Document], plan: ModelPlan, settings: Extractio
 
 
 def _rows_a_request(plan: ModelPlan, settings: Extraction) -> int:
-    if settings.rows_per_request != "auto":
-        return settings.rows_per_request
-    items = ITEMS_A_ROW if settings.cardinality == "many" else 1
+    if settings.table.rows_per_request != "auto":
+        return settings.table.rows_per_request
+    items = ITEMS_A_ROW if settings.table.cardinality == "many" else 1
     row_tokens = items * (ITEM_TOKENS + FIELD_TOKENS * len(settings.fields))
     return max(1, min(AUTO_MAX_ROWS, plan.max_output_tokens // row_tokens))
 

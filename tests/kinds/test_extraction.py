@@ -30,6 +30,7 @@ def fields(**properties):
         (fields(a={"$ref": "#/$defs/nowhere"}), "nowhere"),
         (fields(a={"$ref": "#"}), "refers to itself"),
         (fields(a=TEXT, b={"type": "array", "items": {"$ref": "#/properties/b"}}), "refers to itself"),
+        (fields(a={"$ref": "#x", "description": "…"}, b={"$anchor": "x"}), "only places in the schema itself"),
         (fields(a={"type": "string", "pattern": "(?=x)y"}), "regex"),
         (fields(a={"type": "string", "pattern": "((a{1000}){1000}){1000}"}), "regex"),
         (fields(evidence=TEXT), "evidence"),
@@ -47,6 +48,11 @@ def test_references_that_double_each_other_are_bounded():
     doubling = {f"d{n}": fields(l={"$ref": f"#/$defs/d{n + 1}"}, r={"$ref": f"#/$defs/d{n + 1}"}) for n in range(40)}
     with pytest.raises(JobError, match="larger than"):
         settings(fields(a={"$ref": "#/$defs/d0"}) | {"$defs": doubling | {"d40": TEXT}})
+
+
+def test_a_pointer_may_be_escaped():
+    schema = fields(a={"$ref": "#/$defs/x~1y%20z"}) | {"$defs": {"x/y z": {"type": "integer"}}}
+    assert json.loads(settings(schema).item_schema)["properties"]["a"] == {"type": "integer"}
 
 
 def test_local_references_take_their_place_and_names_are_not_keywords():
@@ -101,6 +107,7 @@ def test_a_schema_file_that_is_no_json_names_the_file(tmp_path):
         ({"text": "Acme", "items": [{"signed": "May", "evidence": {"signed": "May"}}]}, "/items/0/signed"),
         ({"text": "Acme"}, "expected an object"),
         (["Acme"], "expected an object"),
+        (None, "expected an object"),
     ],
 )
 def test_an_example_that_proves_nothing_is_refused_by_line(tmp_path, example, said):
