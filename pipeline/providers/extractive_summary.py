@@ -187,10 +187,7 @@ def _render(found: list[Sentence], part: Ints, chosen: list[int]) -> str:
 def _beginning(text: str, words: float, max_tokens: int, count: Callable[[str], int]) -> str:
     """The beginning of `text` that fits, at a word: what is left where no sentence does."""
     folded = " ".join(text[:20_000].split())
-    low, high = 0, len(folded)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = word_weight(folded[:middle]) <= words and count(folded[:middle]) <= max_tokens
-        low, high = (middle, high) if fits else (low, middle - 1)
-    space = folded.rfind(" ", low // 2, low)
-    return folded[: space if low < len(folded) and space > 0 else low].strip()
+    while folded and (word_weight(folded) > words or count(folded) > max_tokens):
+        shorter = folded[: len(folded) * 9 // 10]
+        folded = shorter.rpartition(" ")[0] or shorter
+    return folded

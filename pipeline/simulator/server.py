@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
         self.waiting: deque[tuple[Http, bool]] = deque()
         self.task: asyncio.Task[None] | None = None
         self.gone = asyncio.Event()
+        self.keep = True  # whether the connection goes on after the response under way
 
     # --- what asyncio and httptools call -------------------------------------------------------------------------
 
@@ -53,7 +54,8 @@ class Connection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self.send(Reply(400, error_body("openai", 400, f"not HTTP: {error}")), keep=False)
+            self.keep = False
+            self.send(Reply(400, error_body("openai", 400, f"not HTTP: {error}")))
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.body = b"", {}, []  # type: bytes, dict[str, str], list[bytes]
@@ -77,7 +79,8 @@ class Connection(asyncio.Protocol):
     async def _answer(self) -> None:
         try:
             while self.waiting and not self.gone.is_set():
-                await self.server.answer(*self.waiting.popleft(), self)
+                http, self.keep = self.waiting.popleft()
+                await self.server.answer(http, self)
         except BaseException:
             self.transport.abort()  # an answerer that fails must not leave its client waiting
             raise
@@ -85,22 +88,21 @@ class Connection(asyncio.Protocol):
 
     # --- what the server writes ----------------------------------------------------------------------------------
 
-    def send(self, reply: Reply, *, keep: bool) -> None:
+    def head(self, status: int, headers: Mapping[str, str]) -> bytes:
+        lines = [f"HTTP/1.1 {status} {PHRASES.get(status, 'Overloaded')}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [] if self.keep else ["connection: close"]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def send(self, reply: Reply) -> None:
         payload = reply.payload()
-        self.write(_head(reply.status, _described(payload) | reply.headers, keep=keep) + payload)
-        if not keep:
+        self.write(self.head(reply.status, _described(payload) | reply.headers) + payload)
+        if not self.keep:
             self.transport.close()
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():  # uvloop raises where asyncio drops it
             self.transport.write(data)
-
-
-def _head(status: int, headers: Mapping[str, str], *, keep: bool) -> bytes:
-    lines = [f"HTTP/1.1 {status} {PHRASES.get(status, 'Overloaded')}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += [] if keep else ["connection: close"]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def _described(body: bytes) -> dict[str, str]:
@@ -139,22 +141,22 @@ class Server:
     def stats(self) -> dict[str, Any]:
         return self.simulated.stats.as_dict(self.settings, self.now())
 
-    async def answer(self, http: Http, keep: bool, connection: Connection) -> None:
+    async def answer(self, http: Http, connection: Connection) -> None:
         """Answer one request, as the settings have it."""
         control = self._control(http)
         if control is not None:
-            connection.send(control, keep=keep)
+            connection.send(control)
             return
         simulated = self.simulated
         reply = simulated.receive(http, self.now())
         if isinstance(reply, Reply):
-            connection.send(reply, keep=keep)
+            connection.send(reply)
             return
         stats = simulated.stats
         stats.in_flight += 1
         stats.max_in_flight = max(stats.max_in_flight, stats.in_flight)
         try:
-            await self._work(simulated, reply, connection, keep)
+            await self._work(simulated, reply, connection)
         finally:
             stats.in_flight -= 1
             stats.last_response_s = self.now()
@@ -173,7 +175,7 @@ class Server:
             return Reply(200, {})
         return None
 
-    async def _work(self, simulated: Simulated, call: Call, connection: Connection, keep: bool) -> None:
+    async def _work(self, simulated: Simulated, call: Call, connection: Connection) -> None:
         stats, fault = simulated.stats, call.plan.fault
         reply = simulated.fault_reply(call)
         if reply is not None:
@@ -181,9 +183,9 @@ class Server:
             if call.ask.stream and fault in ("200_openrouter", "200_anthropic"):  # once generation began
                 begun = next(stream_events(call.ask, call.plan.said, call.number))
                 error = _chunk(begun + b"data: " + reply.payload() + b"\n\n")
-                connection.write(_head(200, STREAM | call.headers, keep=keep) + error + _chunk(b""))
+                connection.write(connection.head(200, STREAM | call.headers) + error + _chunk(b""))
             else:
-                connection.send(reply, keep=keep)
+                connection.send(reply)
             return
         if fault == "reset":
             stats.ended(fault)
@@ -197,16 +199,16 @@ class Server:
                     await _until(connection.gone, simulated.settings.hang_s)
                     connection.transport.abort()
                 else:
-                    await self._generate(simulated, call, connection, keep)
+                    await self._generate(simulated, call, connection)
             finally:
                 stats.work(-1, self.now())
 
-    async def _generate(self, simulated: Simulated, call: Call, connection: Connection, keep: bool) -> None:
+    async def _generate(self, simulated: Simulated, call: Call, connection: Connection) -> None:
         """Make, write and bill the answer. An event stream begins after half the latency, and a client that leaves it
         early is billed for what was made until then; who leaves a whole answer, for all of it."""
         settings, stats, fault, said = simulated.settings, simulated.stats, call.plan.fault, call.plan.said
         stream = call.ask.stream
-        parts = _parts(call, settings.huge_bytes, keep=keep)
+        head, parts = _response(call, settings.huge_bytes)
         latency_s = call.plan.latency_s / 2 if stream else call.plan.latency_s
         pause_s = (settings.slow_s if fault == "slow" else latency_s if stream else 0.0) / max(len(parts), 1)
         await asyncio.sleep(latency_s)
@@ -216,7 +218,7 @@ class Server:
                 await asyncio.sleep(pause_s)
             if stream and connection.gone.is_set():
                 break
-            connection.write(part)
+            connection.write(part if sent else connection.head(200, head) + part)
             sent += 1
         broken = fault in BROKEN_FAULTS
         arrived = not connection.gone.is_set() or (stream and broken)
@@ -231,31 +233,27 @@ class Server:
             connection.transport.abort()
         elif stream and arrived and not broken:
             connection.write(_chunk(b""))
-        if not keep or (stream and broken):
+        if not connection.keep or (stream and broken):
             connection.transport.close()
 
 
-def _parts(call: Call, huge_bytes: int, *, keep: bool) -> list[bytes]:
-    """The response as it is written, piece by piece; less of it where its fault says so."""
+def _response(call: Call, huge_bytes: int) -> tuple[dict[str, str], list[bytes]]:
+    """Its headers, and its body as it is written, piece by piece: less of it where the call's fault says so."""
     fault, with_usage = call.plan.fault, call.plan.fault != "no_usage"
     if call.ask.stream:
         events = list(stream_events(call.ask, call.plan.said, call.number, with_usage=with_usage))
         if fault in BROKEN_FAULTS:
             events = events[: len(events) // 2]
-        parts = [_chunk(event) for event in events]
-        if fault == "huge":
-            parts.append(_chunk(b": " + b" " * huge_bytes + b"\n\n"))
-        return [_head(200, STREAM | call.headers, keep=keep) + parts[0], *parts[1:]]
-    if fault in ("hang_billed", "reset_billed"):
-        return []
+        elif fault == "huge":
+            events.append(b": " + b" " * huge_bytes + b"\n\n")
+        return STREAM | call.headers, [_chunk(event) for event in events]
     body = orjson.dumps(answer_body(call.ask, call.plan.said, call.number, with_usage=with_usage))
     if fault == "truncated":
         body = body[: len(body) * 2 // 3]
     elif fault == "huge":
         body = body[:-1] + b" " * huge_bytes + b"}"
-    headers = _described(body) | call.headers | {"x-request-id": f"req_{call.number}"}
-    head = _head(200, headers, keep=keep)
-    return [head, body[:1], body[1:]] if fault == "slow" else [head + body]
+    parts = [] if fault in BROKEN_FAULTS - {"truncated"} else [body[:1], body[1:]] if fault == "slow" else [body]
+    return _described(body) | call.headers | {"x-request-id": f"req_{call.number}"}, parts
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:
