@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.errors import MachineError
-from pipeline.ledger.file import MIGRATIONS, Lock, connect, explain, open_file, view_file
+from pipeline.ledger.file import MIGRATIONS, connect, explain, lock, open_file, view_file
 from pipeline.ledger.rows import (
     SAMPLE,
     STORED,
@@ -64,14 +64,14 @@ class Ledger:
     A context manager. Writing methods raise MachineError when the disk fails, and so does every one after."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, writer: GroupWriter | None, lock: Lock | None
+        self, connection: sqlite3.Connection, path: Path, writer: GroupWriter | None, held: sqlite3.Connection | None
     ) -> None:
         self.path = path
         self.notes: list[str] = []
         self.recovered: list[int] = []
         self._reader = connection
         self._writer = writer
-        self._lock = lock
+        self._held = held  # the lock
         self._reserved: dict[int, Place] = {}  # by attempt id
         self._next_id = int(self._read("SELECT coalesce(max(id), 0) FROM attempt")[0][0]) + 1
 
@@ -83,8 +83,8 @@ class Ledger:
         with machine_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as failed:
-            lock = Lock(path.with_suffix(".lock"))
-            failed.callback(lock.release)
+            held = lock(path.with_suffix(".lock.sqlite"))
+            failed.callback(held.close)
             connection, notes = open_file(path)
             failed.callback(connection.close)
             try:
@@ -93,7 +93,7 @@ class Ledger:
             except sqlite3.Error as error:
                 raise explain(error, path) from error
             failed.callback(reader.close)
-            ledger = cls(reader, path, GroupWriter(connection, path), lock)
+            ledger = cls(reader, path, GroupWriter(connection, path), held)
             failed.pop_all()
         ledger.notes, ledger.recovered = notes, recovered
         return ledger
@@ -119,8 +119,8 @@ class Ledger:
             if self._writer:
                 self._writer.close()
         finally:
-            if self._lock:
-                self._lock.release()
+            if self._held:
+                self._held.close()
 
     def __enter__(self) -> Ledger:
         return self

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import MachineError
 from pipeline.storage import fsync_folder, machine_errors
 
-__all__ = ["Lock", "connect", "explain", "open_file", "view_file"]
+__all__ = ["connect", "explain", "lock", "open_file", "view_file"]
 
 APPLICATION_ID = 0x646F6372  # "docr": SQLite's own place for a file's owner
 MIGRATIONS = (
@@ -61,65 +60,38 @@ def explain(error: Exception, path: Path) -> MachineError:
     return MachineError(f"{path}: {error}", hint=_HINTS.get(code, ""))
 
 
-class Lock:
-    """The output folder is ours while this is held. Raises MachineError (kind "locked") if another run has it.
+def lock(path: Path) -> sqlite3.Connection:
+    """Make the output folder ours until the connection that comes back is closed, or its process ends, however it dies.
 
-    A POSIX record lock: unlike flock it is not inherited by a forked reader that outlives us, and it ends with
-    its process, however that dies. It does not part two runs inside one process: `_held` does."""
-
-    _held: set[Path] = set()  # noqa: RUF012 - one for the process, on purpose
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        if self.path in self._held:
-            raise self._refusal("this process")
-        with machine_errors(path):
-            self._file = self.path.open("a+b")
+    The lock is SQLite's own on a write that is never made: it parts processes and runs within one, and a forked
+    reader that outlives us does not hold it. Raises MachineError, kind "locked" if another run has the folder."""
+    try:
+        held = connect(path, wait_s=1)  # for one that only looks who holds it
         try:
-            self._lock()
-        except OSError as error:
-            self._file.seek(0)
-            holder = self._file.read(20).decode("ascii", "replace").strip()
-            self._file.close()
-            raise self._refusal(f"process {holder}") from error
-        with machine_errors(path):
-            self._file.truncate(0)
-            self._file.write(f"{os.getpid()}\n".encode())
-            self._file.flush()
-        self._held.add(self.path)
-
-    def _lock(self) -> None:
-        if sys.platform == "win32":
-            import msvcrt
-
-            self._file.seek(2**20)  # a byte past the text, so that others can read who holds it
-            msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _refusal(self, holder: str) -> MachineError:
-        return MachineError(
-            f"{self.path.parent}: another run is at work in this output folder ({holder})",
-            hint="Wait for it to end, or give this run another output.path.",
-            kind="locked",
-        )
-
-    def release(self) -> None:
-        """Let the next run in."""
-        self._held.discard(self.path)
-        self._file.close()
+            held.execute("BEGIN IMMEDIATE")
+            held.execute(f"PRAGMA user_version = {os.getpid()}")
+            held.execute("COMMIT")
+            held.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            with contextlib.closing(held):
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                raise MachineError(
+                    f"{path.parent}: another run is at work in this output folder (process {_version(held)})",
+                    hint="Wait for it to end, or give this run another output.path.",
+                    kind="locked",
+                ) from error
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    return held
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit. Raises sqlite3.Error."""
+def connect(path: Path, *, read_only: bool = False, wait_s: float = 10) -> sqlite3.Connection:
+    """A connection in autocommit, which waits `wait_s` for a writer of another program. Raises sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=512
+    return sqlite3.connect(
+        uri, uri=True, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=512
     )
-    connection.execute("PRAGMA busy_timeout = 10000")
-    return connection
 
 
 def open_file(path: Path) -> tuple[sqlite3.Connection, list[str]]:
