@@ -37,7 +37,9 @@ def discover(settings: InputSettings) -> Discovered:
     for path in settings.paths:
         files = 0
         for name, named in _entries(path):
-            status = _status(name, named)
+            status = _status(name)
+            if named and status is None:
+                raise JobError(f"input.paths: {shown(name)}: no regular file that can be read", hint=_HINT)
             if status is None or not (named or (is_known(name) and not _hidden(name))):
                 ignored += 1
                 continue
@@ -85,16 +87,10 @@ def _hidden(name: str) -> bool:
     return os.path.basename(name).startswith(".")  # noqa: PTH119
 
 
-def _status(name: str, named: bool) -> os.stat_result | None:
-    """The status of a regular file. None for anything else in a folder (a pipe would wait for ever)."""
+def _status(name: str) -> os.stat_result | None:
+    """The status of a regular file, None for anything else: a pipe would wait for ever."""
     try:
         status = os.stat(name)  # noqa: PTH116
-    except OSError as error:
-        if named:
-            raise JobError(f"input.paths: {shown(name)}: {error.strerror}", hint=_HINT) from error
+    except OSError:
         return None
-    if stat.S_ISREG(status.st_mode):
-        return status
-    if named:
-        raise JobError(f"input.paths: {shown(name)}: not a regular file")
-    return None
+    return status if stat.S_ISREG(status.st_mode) else None
