@@ -38,16 +38,6 @@ STEM = 7  # characters of a word that count: inflection in English and German wi
 SHORTEN = 3  # a digest takes at most a third of its text …
 SHORTEST_WORDS = 50  # … but may always take so many words
 
-_FUNCTION_WORDS = (
-    "a an the and or but if of in on at to for from by with as is are was were be been being it its this that these "
-    "those he she they we you i his her their our your my me him them us not no so than then there here which who whom "
-    "what when where how all any each other such can could will would shall should may might must do does did have has "
-    "had more most also into over under about up out only own same very just der die das den dem des ein eine einer "
-    "eines einem einen und oder aber wenn von im am auf zu zum zur für mit nach bei aus als ist sind war waren wird "
-    "werden wurde wurden sein hat haben hatte er sie es wir ihr sich nicht kein keine auch noch nur dass durch über "
-    "unter vor kann können soll sollen muss müssen dieser diese dieses"
-)
-_STOP = frozenset(_FUNCTION_WORDS.split())
 _TERM = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]+|(?:(?![\p{Han}\p{Hiragana}\p{Katakana}])[\p{L}\p{N}]){2,}")
 _HAN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 _DANGLING = regex.compile(
@@ -91,13 +81,13 @@ def summarize(text: str, *, max_words: int, max_tokens: int, count: Callable[[st
 
 
 def _terms(text: str) -> list[str]:
-    """The terms of `text`: word beginnings without case and function words, character pairs for Chinese."""
+    """The terms of `text`: word beginnings without case, character pairs for Chinese."""
     terms: list[str] = []
     for run in _TERM.findall(text):
         if _HAN.match(run):
             terms += [run[i : i + 2] for i in range(len(run) - 1)]
-        elif (word := run.casefold()) not in _STOP:
-            terms.append(word[:STEM])
+        else:
+            terms.append(run.casefold()[:STEM])
     return terms
 
 
