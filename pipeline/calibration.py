@@ -23,11 +23,11 @@ from pipeline.types import Attempt, Cause, Request
 __all__ = ["Answers", "Calibration", "Share", "learn", "sample", "text_kind"]
 
 TOKENS_PER_WORD = Ratio(1.2, 1.4, 2.2)
-"""Tokens of an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9, Chinese above."""
+"""Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9, Chinese above."""
 FILL = Ratio(0.25, 0.75, 1.1)
 """How much of the words asked for a model writes, before any answer was seen."""
-EXTRACTION = Ratio(10, 150, 800)
-"""Tokens of an extraction's answer before any was seen."""
+EXTRACTION = Ratio(4, 150, 800)
+"""Tokens of an extraction's answer for one text before any was seen: from no item to several with their evidence."""
 CUT, INVALID, AGAIN = 0.01, 0.02, 0.01
 """Shares of answers that are cut, invalid, paid for and of no use, before any was seen."""
 SHARE_WEIGHT = 5
@@ -124,10 +124,10 @@ class Calibration:
     _cut: Mapping[str, Share] = field(default_factory=dict)
     _invalid: Mapping[str, Share] = field(default_factory=dict)
 
-    def output(self, request: Request) -> Answers:
-        """Tokens of the answer to `request`, never above its limit."""
+    def output(self, request: Request, ratio: Ratio) -> Answers:
+        """Tokens of the answer to `request`, never above its limit. `ratio`: the model's tokens for one of ours."""
         seen = self._outputs.get((request.stage, _asked(request)))
-        prior = _prior(request, self._per_word)
+        prior = _prior(request, ratio, self._per_word)
         learned = _normal(*seen, prior, own_sd=0.3, floor=0.02) if seen else Answers(prior)
         most = float(request.max_output_tokens)
         mean = learned.mean
@@ -237,16 +237,17 @@ def _normal(mean: float, squares: float, number: float, prior: Ratio, *, own_sd:
     return Answers(Ratio(max(0.0, expected - reach), expected, expected + reach), math.sqrt(variance))
 
 
-def _prior(request: Request, per_word: float | None) -> Ratio:
+def _prior(request: Request, ratio: Ratio, per_word: float | None) -> Ratio:
     if request.schema is not None or not request.max_words:
-        return EXTRACTION
+        texts = len(request.documents)
+        return Ratio(EXTRACTION.low * texts, EXTRACTION.expected * texts, EXTRACTION.high * texts)
     words = request.max_words
     if per_word is not None:  # other lengths were asked for: their fill tells more of this one than a guess
         return Ratio(0.5 * per_word * words, per_word * words, 1.7 * per_word * words)
     return Ratio(
-        words * TOKENS_PER_WORD.low * FILL.low,
-        words * TOKENS_PER_WORD.expected * FILL.expected,
-        words * TOKENS_PER_WORD.high * FILL.high,
+        words * TOKENS_PER_WORD.low * FILL.low * ratio.low,
+        words * TOKENS_PER_WORD.expected * FILL.expected * ratio.expected,
+        words * TOKENS_PER_WORD.high * FILL.high * ratio.high,
     )
 
 

@@ -297,10 +297,11 @@ class _Guess:
                 math.ceil(ours * session.ratio(request).high), request.max_output_tokens, 1.0, 0.0, 0.0, 0.0, 0.0
             )
         calibration = session.calibration
-        answers = calibration.output(request)
+        likely = session.likely(request)
+        answers = calibration.output(request, likely)
         shares = calibration.cut(request), calibration.invalid(request), calibration.again
         cut, invalid, again = (0.0 if session.offline else _at(share, scenario) for share in shares)
-        factor = _at(session.likely(request), scenario)
+        factor = _at(likely, scenario)
         if scenario == "low" and not calibration.seen:  # a service's own frame may be no tokens at all
             ours = max(1.0, ours - FRAME_TOKENS * (len(request.messages) + 2))
         return cls(ours * factor, _at(answers.mean, scenario), factor, cut, invalid, again, answers.sd)

@@ -69,7 +69,7 @@ class Session:
         """Tokens to set aside of the account's rate for the answer: its limit, until such answers were seen."""
         if not self.calibration.knows(request):
             return request.max_output_tokens
-        return math.ceil(self.calibration.output(request).mean.high)
+        return math.ceil(self.calibration.output(request, self.likely(request)).mean.high)
 
     @property
     def offline(self) -> bool:
