@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,11 @@ def list_runs(output: Path) -> list[RunInfo]:
 
 
 def _run(place: Path) -> RunInfo:
+    found = partial(RunInfo, job=place.parent.name, run_id=place.name, path=place)
     try:
         manifest = orjson.loads((place / "run.json").read_bytes())
         cost = manifest.get("cost") or {}
-        return RunInfo(
-            job=place.parent.name,
-            run_id=place.name,
-            path=place,
+        return found(
             status=str(manifest["status"]),
             started_at=str(manifest.get("started_at") or ""),
             finished_at=str(manifest.get("finished_at") or ""),
@@ -53,4 +52,4 @@ def _run(place: Path) -> RunInfo:
             unknown_usd=float(cost.get("unknown_usd") or 0),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        return RunInfo(job=place.parent.name, run_id=place.name, path=place, status="damaged", counts={})
+        return found(status="damaged", counts={})

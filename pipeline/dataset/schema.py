@@ -146,22 +146,16 @@ def _common(types: Iterable[pa.DataType]) -> pa.DataType:
 # --- values ---------------------------------------------------------------------------------------------------
 
 
-def coerce(value: Any, field: pa.Field[Any]) -> Any:
-    """A JSON value as `field` holds it: real dates and times, UTC where none is named; None if it does not fit."""
-    return _coerce(value, field.type)
-
-
-def _coerce(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 - one line a type
+def coerce(value: Any, kind: pa.DataType) -> Any:  # noqa: C901, PLR0911 - one line a type
+    """A JSON value as `kind` holds it: real dates and times, UTC where none is named; None if it does not fit."""
     if value is None:
         return None
     if pa.types.is_struct(kind):
-        return (
-            {part.name: _coerce(value.get(part.name), part.type) for part in kind}
-            if isinstance(value, Mapping)
-            else None
-        )
+        if not isinstance(value, Mapping):
+            return None
+        return {part.name: coerce(value.get(part.name), part.type) for part in kind}
     if pa.types.is_list(kind):
-        return [_coerce(part, kind.value_type) for part in value] if isinstance(value, list) else None
+        return [coerce(part, kind.value_type) for part in value] if isinstance(value, list) else None
     if pa.types.is_string(kind) or pa.types.is_dictionary(kind):
         return text_of(value)
     try:

@@ -31,7 +31,7 @@ class Table:
     written anew with a wider type, text at the widest. One named like a fixed column becomes `input_<name>`.
     Strings are made valid Unicode. Not safe for threads."""
 
-    def __init__(self, path: Path, schema: pa.Schema, carried: pa.Schema | None = None) -> None:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.rows = 0
         self._fixed = schema
@@ -40,14 +40,12 @@ class Table:
         self._buffer: list[tuple[Any, ...]] = []
         self._beside: list[Mapping[str, Any]] = []
         self._chars = 0
-        self._widen({field.name: field.type for field in carried or ()}, {})
 
-    def append(self, row: tuple[Any, ...], carried: Mapping[str, Any] | None = None) -> None:
+    def append(self, row: tuple[Any, ...], carried: Mapping[str, Any]) -> None:
         """Add a row: its fixed values in the order of the schema, and its carried ones by name."""
         self._buffer.append(row)
-        self._beside.append(carried or {})
-        self._chars += sum(len(value) for value in row if isinstance(value, str))
-        self._chars += sum(len(value) for value in self._beside[-1].values() if isinstance(value, str))
+        self._beside.append(carried)
+        self._chars += sum(len(value) for value in (*row, *carried.values()) if isinstance(value, str))
         if len(self._buffer) >= GROUP_ROWS or self._chars >= GROUP_CHARS:
             self._flush()
 
@@ -125,10 +123,8 @@ class Table:
     def _in_schema(self, group: pa.Table, before: Mapping[str, pa.Field[Any]]) -> pa.Table:
         columns = [group[name] for name in self._fixed.names]
         for name, field in self._carried.items():
-            known = name in before
-            columns.append(
-                _as_type(group[before[name].name], field.type) if known else pa.nulls(len(group), field.type)
-            )
+            old = group[before[name].name] if name in before else pa.nulls(len(group), field.type)
+            columns.append(_as_type(old, field.type))
         return pa.table(columns, schema=self._schema())
 
 
@@ -145,7 +141,7 @@ def _fit(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
             array = _array(values, None)
             if _writable(array.type):
                 return array
-    return _array([None if value is None else text_of(value) for value in values], pa.string())
+    return _texts(values)
 
 
 def _writable(kind: pa.DataType) -> bool:
@@ -170,11 +166,13 @@ def _wider(one: pa.DataType, other: pa.DataType, *, mix: bool = True) -> pa.Data
 
 def _as_type(array: Any, kind: pa.DataType) -> Any:
     """An array cast without loss. Raises pa.ArrowException where it cannot be."""
-    if array.type == kind:
-        return array
-    if pa.types.is_string(kind):
-        return _array([None if value is None else text_of(value) for value in array.to_pylist()], kind)
+    if pa.types.is_string(kind) and array.type != kind:
+        return _texts(array.to_pylist())
     return array.cast(kind)
+
+
+def _texts(values: list[Any]) -> pa.Array[Any]:
+    return _array([None if value is None else text_of(value) for value in values], pa.string())
 
 
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array[Any]:

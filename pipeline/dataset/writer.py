@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import orjson
@@ -29,6 +27,8 @@ __all__ = ["DatasetWriter", "DocumentRow"]
 
 _UNSAFE = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
+_CARRYING = ("documents", "records")
+"""The tables that carry the kept columns; the ones that people open, also as CSV."""
 _TOKENS = attrgetter("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
 
 
@@ -59,8 +59,8 @@ class DatasetWriter:
     """Writes OUTPUT/<job name>/<run id>/, hidden until `commit`. A context manager: without a commit it leaves nothing.
 
     `fields` (of `arrow_fields`) asks for records and evidence too; with cardinality "one" each document has exactly
-    one record. `kept`: the schema of the kept columns, where it is known. Every method raises MachineError where the
-    disk refuses. Not safe for threads. Memory is bounded by the row groups."""
+    one record. Every method raises MachineError where the disk refuses. Not safe for threads. Memory is bounded by the
+    row groups."""
 
     def __init__(
         self,
@@ -70,12 +70,11 @@ class DatasetWriter:
         *,
         fields: Sequence[pa.Field[Any]] | None = None,
         cardinality: Literal["one", "many"] = "one",
-        kept: pa.Schema | None = None,
         csv: bool = False,
     ) -> None:
         self.final = output / job_name / run_id
         self._staging = self.final.with_name(f".{run_id}.partial")
-        self._fields = list(fields or ())
+        self._fields = fields
         self._cardinality = cardinality
         self._csv = csv
         with machine_errors(self.final):
@@ -84,44 +83,35 @@ class DatasetWriter:
             for leftover in self.final.parent.glob(".*.partial"):  # of runs that died; the ledger's lock is ours
                 _remove(leftover)
             self._staging.mkdir()
-        self._documents = Table(self._staging / "documents.parquet", DOCUMENTS, kept)
-        self._chunks = Table(self._staging / "chunks.parquet", CHUNKS)
-        self._calls = Table(self._staging / "calls.parquet", CALLS)
-        self._tables = [self._documents, self._chunks, self._calls]
+        schemas = {"documents": DOCUMENTS, "chunks": CHUNKS, "calls": CALLS}
         if fields is not None:
-            self._records = Table(self._staging / "records.parquet", records_schema(fields), kept)
-            self._evidence = Table(self._staging / "evidence.parquet", EVIDENCE)
-            self._tables += [self._records, self._evidence]
-        self._extract = fields is not None
+            schemas |= {"records": records_schema(fields), "evidence": EVIDENCE}
+        self._tables = {name: Table(self._staging / f"{name}.parquet", schema) for name, schema in schemas.items()}
 
     def write(self, done: DocumentRow) -> None:
         """Add a document's rows to all tables; in the order of the input, that of the files. Writes a row group now and
         then, some 20 ms."""
+        rows: dict[str, Iterable[tuple[Any, ...]]]
+        rows = {"documents": [_document(done)], "chunks": _chunks(done), "calls": _calls(done)}
+        if self._fields is not None:
+            rows |= {"records": self._records(done, self._fields), "evidence": _evidence(done)}
         with machine_errors(self.final):
-            self._documents.append(_document(done), done.columns)
-            for row in _chunks(done):
-                self._chunks.append(row)
-            for row in _calls(done):
-                self._calls.append(row)
-            if self._extract:
-                for row in self._items(done):
-                    self._records.append(row, done.columns)
-                for row in _evidence(done):
-                    self._evidence.append(row)
+            for name, found in rows.items():
+                carried = done.columns if name in _CARRYING else {}
+                for row in found:
+                    self._tables[name].append(row, carried)
 
     def commit(self, manifest: Mapping[str, Any]) -> Path:
         """Make the run visible, with `manifest` and its `files` as run.json; the run's folder.
 
         `latest` moves to it if its status is complete, or if there was none."""
         with machine_errors(self.final):
-            for table in self._tables:
+            for table in self._tables.values():
                 table.close()
-            rows = {table.path: table.rows for table in self._tables}
+            files = [_file(table.path, table.rows) for table in self._tables.values()]
             if self._csv:
-                for table in self._tables:
-                    if table.path.stem in {"documents", "records"}:
-                        rows[_write_csv(table.path)] = table.rows
-            files = [_file(path, count) for path, count in rows.items()]
+                tables = [table for name, table in self._tables.items() if name in _CARRYING]
+                files += [_file(_write_csv(table.path), table.rows) for table in tables]
             text = orjson.dumps(valid({**manifest, "files": files}), option=orjson.OPT_INDENT_2)
             (self._staging / "run.json").write_bytes(text)
             commit_folder(self._staging, self.final)
@@ -132,7 +122,7 @@ class DatasetWriter:
 
     def discard(self) -> None:
         """Leave nothing of what is not committed."""
-        for table in self._tables:
+        for table in self._tables.values():
             table.abandon()
         with machine_errors(self.final):
             _remove(self._staging)
@@ -140,12 +130,10 @@ class DatasetWriter:
     def __enter__(self) -> DatasetWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.discard()
 
-    def _items(self, done: DocumentRow) -> Iterator[tuple[Any, ...]]:
+    def _records(self, done: DocumentRow, fields: Sequence[pa.Field[Any]]) -> Iterator[tuple[Any, ...]]:
         """A document's records; its cost is split over them to the pico-dollar, the first bears what is left over."""
         records: Sequence[Mapping[str, Any]] = done.result.records
         if self._cardinality == "one":
@@ -154,7 +142,7 @@ class DatasetWriter:
             return
         share, rest = divmod(_sum(done.borne, "charged"), len(records))
         for item, record in enumerate(records):
-            values = [coerce(record.get(each.name), each) for each in self._fields]
+            values = [coerce(record.get(each.name), each.type) for each in fields]
             cost = _usd(share + (rest if item == 0 else 0))
             yield done.document_id, item, *values, done.result.status, done.result.error, cost
 
@@ -259,5 +247,4 @@ def _remove(place: Path) -> None:
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     else:
-        with contextlib.suppress(FileNotFoundError):
-            place.unlink()
+        place.unlink(missing_ok=True)
