@@ -1,4 +1,4 @@
-"""Estimate, cap and bill over seeded simulated jobs: `python tests/benchmarks/money.py [--jobs N | --all] [--workers W]`.
+"""Estimate, cap and bill over seeded simulated jobs: `tests/benchmarks/money.py [--jobs N | --all] [--workers W]`.
 
 Each job draws its texts (English, German, Chinese, a manual with code, tables of figures), sizes, kind, pricing mode,
 length of answers, the model's tokens for one of ours (0.9 to 1.6), concurrency and faults. It is estimated cold, run,
