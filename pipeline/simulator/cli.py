@@ -82,5 +82,4 @@ def load_settings(path: Path) -> dict[str, Any]:
 async def _serve(settings: Settings) -> None:
     async with serve(settings) as server:
         click.echo(server.url)
-        sys.stdout.flush()
         await asyncio.Event().wait()

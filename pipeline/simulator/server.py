@@ -252,7 +252,11 @@ def _response(call: Call, huge_bytes: int) -> tuple[dict[str, str], list[bytes]]
         body = body[: len(body) * 2 // 3]
     elif fault == "huge":
         body = body[:-1] + b" " * huge_bytes + b"}"
-    parts = [] if fault in BROKEN_FAULTS - {"truncated"} else [body[:1], body[1:]] if fault == "slow" else [body]
+    parts = [body]
+    if fault == "slow":
+        parts = [body[:1], body[1:]]
+    elif fault in ("hang_billed", "reset_billed"):
+        parts = []
     return _described(body) | call.headers | {"x-request-id": f"req_{call.number}"}, parts
 
 
