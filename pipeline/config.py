@@ -47,7 +47,7 @@ class InputSettings(_Table):
     id_column: str | None = Field(None, description="Tables: a column that names the row; otherwise path#row.")
     keep_columns: list[str] | None = Field(None, description="Carried into the results; default all but the text.")
     max_document_mb: Positive = Field(256, description="A document larger than this, unpacked, is a failed one.")
-    reader_timeout_s: float = Field(300.0, gt=0, description="PDF, HTML, a batch of Parquet rows: later is failed.")
+    reader_timeout_s: float = Field(300.0, gt=0, description="PDF, HTML or a Parquet batch that takes longer fails.")
 
 
 class ModelSettings(_Table):
