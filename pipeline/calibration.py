@@ -23,7 +23,7 @@ from pipeline.types import Attempt, Cause, Request
 __all__ = ["Answers", "Calibration", "Share", "learn", "sample", "text_kind"]
 
 TOKENS_PER_WORD = Ratio(1.2, 1.4, 2.2)
-"""Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9, Chinese above."""
+"""Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9."""
 FILL = Ratio(0.25, 0.75, 1.1)
 """How much of the words asked for a model writes, before any answer was seen."""
 EXTRACTION = Ratio(4, 150, 800)
@@ -190,7 +190,11 @@ def learn(samples: Iterable[Sample], prior: Mapping[TextKind, Ratio]) -> Calibra
         _outputs={which: _moments(lengths) for which, lengths in outputs.items()},
         _per_word=_fill(outputs),
         _cut={asked: _share(wrong[asked, "cut"], answered[asked], CUT) for asked in every},
-        _invalid={asked: _share(stages[asked, "repair"], stages[asked, "map"], INVALID) for asked in every},
+        # A repair may be invalid too: each asks for one more.
+        _invalid={
+            asked: _share(repairs := stages[asked, "repair"], stages[asked, "map"] + repairs, INVALID)
+            for asked in every
+        },
     )
 
 

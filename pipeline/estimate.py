@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -245,23 +245,25 @@ class Estimator:
             "unreadable": self.unreadable,
             "empty": self.empty,
             "chunks": self.chunks,
-            "calls": {scenario: tally.calls for scenario, tally in self.tallies.items()},
+            "calls": self._scenarios(lambda scenario: self.tallies[scenario].calls),
             "reused_calls": self.reused,
-            "input_tokens": {scenario: math.ceil(tally.input_tokens) for scenario, tally in self.tallies.items()},
-            "output_tokens": {scenario: math.ceil(tally.output_tokens) for scenario, tally in self.tallies.items()},
-            "cost_usd": {scenario: float(usd(self._cost_pusd(scenario))) for scenario in SCENARIOS},
-            "duration_s": {scenario: round(self._duration_s(scenario), 1) for scenario in SCENARIOS},
+            "input_tokens": self._scenarios(lambda scenario: math.ceil(self.tallies[scenario].input_tokens)),
+            "output_tokens": self._scenarios(lambda scenario: math.ceil(self.tallies[scenario].output_tokens)),
+            "cost_usd": self._scenarios(lambda scenario: float(usd(self._cost_pusd(scenario)))),
+            "duration_s": self._scenarios(lambda scenario: round(self._duration_s(scenario), 1)),
             "pricing": asdict(session.pricing),
             "basis": {"tokenizer": tokenizer, "output": "learned" if seen else "prior", "answers_seen": seen},
         }
 
+    def _scenarios(self, value: Callable[[Scenario], float]) -> dict[str, float]:
+        """The four in order: where much goes wrong, a ceiling of calls that do not would be below what is expected."""
+        rising: float = 0
+        return {scenario: (rising := max(rising, value(scenario))) for scenario in SCENARIOS}
+
     def _cost_pusd(self, scenario: Scenario) -> int:
         """Two standard deviations of the calls' own scatter beyond low and high: it matters where calls are few."""
-        tally, ceiling = self.tallies[scenario], math.ceil(self.tallies["ceiling"].cost_pusd)
-        scatter = 2 * math.sqrt(self.tallies["expected"].variance)
-        if scenario == "low":
-            return max(0, round(tally.cost_pusd - scatter))
-        return min(ceiling, round(tally.cost_pusd + (scatter if scenario == "high" else 0)))
+        scatter = {"low": -2, "high": 2}.get(scenario, 0) * math.sqrt(self.tallies["expected"].variance)
+        return max(0, math.ceil(self.tallies[scenario].cost_pusd + scatter))
 
     def _duration_s(self, scenario: Scenario) -> float:
         """The slowest of the three gates, at the latency seen or a usual one."""
