@@ -77,7 +77,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.open[attempt] = self.job, bound, asked
         return attempt
 
-    @rule(attempt=reserved, billing=st.sampled_from(["charged", "free", "unknown"]), text=st.text(max_size=5), share=st.floats(0, 1))  # fmt: skip
+    @rule(attempt=reserved, billing=st.sampled_from(["charged", "free", "unknown"]), text=st.text(max_size=5), share=st.floats(0, 1))  # noqa: E501  # fmt: skip
     def settle(self, attempt: int, billing: Billing, text: str, share: float) -> None:
         if attempt not in self.open:  # settled, or lost in a crash
             return
@@ -135,7 +135,7 @@ TestLedger.settings = settings(max_examples=25, stateful_step_count=25, deadline
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6  # noqa: E501
 )  # fmt: skip
 TABLES = sorted(Job.model_fields)
 KEYS = sorted({key for field in Job.model_fields.values() for key in getattr(field.annotation, "model_fields", {})})
