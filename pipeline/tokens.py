@@ -23,6 +23,7 @@ import tiktoken
 from numpy.typing import NDArray
 
 from pipeline.errors import MachineError
+from pipeline.unicode import well_formed
 
 __all__ = ["ADDITIVE", "SEGMENT", "Tokenizer", "TokenizerName", "tokenizer"]
 
@@ -223,7 +224,7 @@ def _scalar(text: str) -> str:
     try:
         text.encode()  # ten times as fast as a search for surrogates
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return str(well_formed(text))
     return text
 
 

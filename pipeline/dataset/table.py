@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.schema import free_name, text_of
+from pipeline.unicode import well_formed
 
-__all__ = ["Table", "valid"]
+__all__ = ["Table"]
 
 GROUP_ROWS = 5000
 GROUP_CHARS = 2**24
@@ -95,7 +96,7 @@ class Table:
         fields: dict[str, pa.Field[Any]] = {}
         for name, kind in kinds.items():
             taken = {*self._fixed.names, *(field.name for field in fields.values())}
-            fields[name] = pa.field(free_name(valid(str(name)), "input_", taken), kind)
+            fields[name] = pa.field(free_name(well_formed(str(name)), "input_", taken), kind)
         self._carried = fields
         if self._writer and fields != before:
             try:
@@ -179,13 +180,4 @@ def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array[Any]:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:  # a lone surrogate somewhere
-        return pa.array([valid(value) for value in values], kind)
-
-
-def valid(value: Any) -> Any:
-    """A value with U+FFFD for every lone surrogate in its strings."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {valid(name): valid(part) for name, part in value.items()}
-    return [valid(part) for part in value] if isinstance(value, list | tuple) else value
+        return pa.array([well_formed(value) for value in values], kind)

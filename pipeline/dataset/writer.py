@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.schema import CALLS, CHUNKS, DOCUMENTS, EVIDENCE, coerce, records_schema, text_of
-from pipeline.dataset.table import Table, valid
+from pipeline.dataset.table import Table
 from pipeline.storage import commit_folder, fsync_folder, machine_errors
 from pipeline.types import Attempt, Billing, Result
+from pipeline.unicode import well_formed
 
 __all__ = ["DatasetWriter", "DocumentRow"]
 
@@ -112,7 +113,7 @@ class DatasetWriter:
             if self._csv:
                 tables = [table for name, table in self._tables.items() if name in _CARRYING]
                 files += [_file(_write_csv(table.path), table.rows) for table in tables]
-            text = orjson.dumps(valid({**manifest, "files": files}), option=orjson.OPT_INDENT_2)
+            text = orjson.dumps(well_formed({**manifest, "files": files}), option=orjson.OPT_INDENT_2)
             (self._staging / "run.json").write_bytes(text)
             commit_folder(self._staging, self.final)
             latest = self.final.with_name("latest")

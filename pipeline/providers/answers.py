@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from pipeline.providers.dialect import Dialect, Draft, HttpResponse, mapping
-from pipeline.providers.faults import bad_body, clean, find_fault, reject, request_id
+from pipeline.providers.dialect import FINISH, Dialect, Draft, HttpResponse, mapping
+from pipeline.providers.faults import bad_body, clean, find_fault, reject, rejection, request_id
 from pipeline.providers.rates import rate_info
-from pipeline.types import Answer, Billing, Cause, Decision, FinishReason, Rejection, Reply, Request, Usage
+from pipeline.types import Answer, Billing, Cause, Rejection, Reply, Request
+from pipeline.unicode import well_formed
 
 __all__ = ["decode", "looping", "loops", "parse", "settle"]
 
@@ -28,9 +28,7 @@ def decode(dialect: Dialect, request: Request, response: HttpResponse) -> Reply:
     body = parse(response.body)
     fault = find_fault(body) if body else None
     if fault or not 200 <= response.status < 300:
-        rejection = reject(fault, request, response)
-        stated = dialect.usage(mapping(body.get("usage"))) if body else None
-        return replace(rejection, usage=stated, billing="charged") if stated else rejection
+        return reject(fault, request, response, dialect.usage(mapping(body.get("usage"))) if body else None)
     if body is None:
         kind = response.headers.get("content-type", "no content type")
         return bad_body(response, f"no JSON object ({kind}, {len(response.body)} bytes)")
@@ -47,8 +45,7 @@ def parse(body: bytes) -> Mapping[str, Any] | None:
         if b"\\ud" not in body and b"\\uD" not in body:
             return None
         try:
-            text = json.dumps(json.loads(body), ensure_ascii=False)
-            found = orjson.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+            found = orjson.loads(well_formed(json.dumps(json.loads(body), ensure_ascii=False)))
         except (ValueError, RecursionError):
             return None
     return found if isinstance(found, dict) else None
@@ -60,30 +57,24 @@ def settle(dialect: Dialect, request: Request, response: HttpResponse, draft: Dr
         return bad_body(response, "JSON without an answer")
     usage = dialect.usage(draft.usage)
     text = draft.text
-    finish = _finish(dialect, request, draft, usage)
+    finish = FINISH.get((draft.finish or "").lower())
+    if finish is None:  # a reason nobody knows: the budget tells whether the answer was cut
+        finish = "length" if usage and usage.output_tokens >= request.max_output_tokens else "stop"
     identity = request_id(response) or (clean(draft.id)[:200] if draft.id else None)
 
-    def refused(cause: Cause, decision: Decision, message: str, billing: Billing = "charged") -> Rejection:
-        return Rejection(
-            cause=cause,
-            decision=decision,
-            message=clean(message),
-            billing=billing if usage else "unknown",
-            usage=usage,
-            http_status=response.status,
-            request_id=identity,
-            rate=rate_info(response.headers, response.received_at),
-        )
+    def refused(cause: Cause, message: str) -> Rejection:
+        billing: Billing = "charged" if usage and cause != Cause.SERVER_ERROR else "unknown"
+        return rejection(cause, message, response, billing, usage=usage, identity=identity)
 
     if draft.refusal or finish == "content_filter":
-        return refused(Cause.CONTENT_FILTER, Decision.FAIL, draft.refusal or "the answer was withheld by a filter")
+        return refused(Cause.CONTENT_FILTER, draft.refusal or "the answer was withheld by a filter")
     if finish == "error":
-        return refused(Cause.SERVER_ERROR, Decision.RETRY, "generation ended in an error", "unknown")
+        return refused(Cause.SERVER_ERROR, "generation ended in an error")
     if not text.strip():
         spent = f" after {usage.output_tokens} output tokens" if usage else ""
-        return refused(Cause.EMPTY, Decision.RETRY, f"empty content ({draft.finish}){spent}")
+        return refused(Cause.EMPTY, f"empty content ({draft.finish}){spent}")
     if finish == "length" and loops(request, text):
-        return refused(Cause.LOOP, Decision.RETRY, f"the answer repeats itself: …{text[-80:]}")
+        return refused(Cause.LOOP, f"the answer repeats itself: …{text[-80:]}")
     return Answer(
         text=text,
         finish_reason=finish,
@@ -117,11 +108,3 @@ def looping(text: str, *, min_chars: int = _MIN_LOOP_CHARS) -> bool:
         if text[-size:-period] == text[-size + period :]:
             return True
     return False
-
-
-def _finish(dialect: Dialect, request: Request, draft: Draft, usage: Usage | None) -> FinishReason:
-    known = dialect.finish.get((draft.finish or "").lower())
-    if known:
-        return known
-    # A reason nobody knows: the budget tells whether the answer was cut.
-    return "length" if usage and usage.output_tokens >= request.max_output_tokens else "stop"

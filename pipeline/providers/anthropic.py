@@ -12,11 +12,10 @@ import orjson
 
 from pipeline.config import ModelSettings
 from pipeline.providers.dialect import TOOL_NAME, Dialect, Draft, HttpRequest, dump, listing, mapping, token_count, word
-from pipeline.types import FinishReason, Request, Usage
+from pipeline.types import Request, Usage
 
 __all__ = [
     "ANTHROPIC",
-    "FINISH",
     "body_of",
     "dialect",
     "encode",
@@ -26,16 +25,6 @@ __all__ = [
     "read_event",
     "usage",
 ]
-
-FINISH: Mapping[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "length",  # a turn that was to go on is no whole answer
-    "refusal": "content_filter",
-}
 
 
 def encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
@@ -132,7 +121,6 @@ ANTHROPIC = Dialect(
     read=read,
     read_event=read_event,
     usage=usage,
-    finish=FINISH,
     headers=headers,
     models_path="/v1/models?limit=1000",
     encode_count=encode_count,

@@ -10,8 +10,10 @@ import orjson
 
 from pipeline.config import ModelSettings
 from pipeline.types import FinishReason, Request, Usage
+from pipeline.unicode import well_formed
 
 __all__ = [
+    "FINISH",
     "TOOL_NAME",
     "Dialect",
     "Draft",
@@ -26,6 +28,28 @@ __all__ = [
 
 TOOL_NAME = "record"
 """The one forced tool of a request whose `structured_output` is "tools"."""
+
+FINISH: Mapping[str, FinishReason] = {
+    # OpenAI
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",
+    # Anthropic
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "pause_turn": "length",  # a turn that was to go on is no whole answer
+    "refusal": "content_filter",
+    # servers that pass the model's own words on
+    "eos": "stop",
+    "model_length": "length",
+}
+"""Why an answer ended, by any service's word for it: they mean the same wherever two have the same."""
 
 MAX_TOKENS_SEEN = 2**53
 """A token count past this is nonsense and would not fit the ledger's columns."""
@@ -96,9 +120,9 @@ class Dialect:
     """One service's language. Pure: nothing here waits, sends or knows the time.
 
     `encode(request, settings, key)` gives the POST; `read(body, draft)` takes a whole answer's JSON and
-    `read_event(event, draft)` one event's; `usage` and `finish` translate the service's own terms, `usage`
-    to None where the tokens were not stated; `headers(key)` authenticates a GET of `models_path`;
-    `encode_count` is the POST that counts a request's tokens, None where the service has none."""
+    `read_event(event, draft)` one event's; `usage` is None where the tokens were not stated; `headers(key)`
+    authenticates a GET of `models_path`; `encode_count` is the POST that counts a request's tokens, None where the
+    service has none."""
 
     name: str
     base_url: str
@@ -106,7 +130,6 @@ class Dialect:
     read: Callable[[Mapping[str, Any], Draft], None]
     read_event: Callable[[Mapping[str, Any], Draft], None]
     usage: Callable[[Mapping[str, Any]], Usage | None]
-    finish: Mapping[str, FinishReason]
     headers: Callable[[str], dict[str, str]]
     models_path: str
     encode_count: Callable[[Request, ModelSettings, str], HttpRequest] | None = None
@@ -117,7 +140,7 @@ def dump(body: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError:
-        return orjson.dumps(_without_surrogates(body))
+        return orjson.dumps(well_formed(body))
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -153,15 +176,3 @@ def _joined(calls: Sequence[str]) -> str:
         except (ValueError, TypeError, KeyError):
             return "\n".join(calls)
     return orjson.dumps({"items": items}).decode()
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {key: _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
-    if isinstance(value, orjson.Fragment):
-        return orjson.Fragment(_without_surrogates(value.contents))
-    return value

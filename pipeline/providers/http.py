@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -21,7 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from pipeline.config import ModelSettings
 from pipeline.errors import RefusedError
 from pipeline.providers.answers import decode, parse
-from pipeline.providers.dialect import Dialect, HttpResponse, listing, mapping, token_count, word
+from pipeline.providers.dialect import Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
 from pipeline.providers.faults import bad_body, clean, find_fault
 from pipeline.providers.stream import StreamReader
 from pipeline.types import Billing, Cause, Decision, Rejection, Reply, Request
@@ -86,7 +85,7 @@ class HttpProvider:
         self._dialect = dialect
         self._settings = settings
         self._key = key
-        self._base = httpx.URL(settings.base_url or dialect.base_url)
+        self._base = str(httpx.URL(settings.base_url or dialect.base_url))
         self._urls: dict[str, httpx.URL] = {}
         self._transport = _transport(proxy)
 
@@ -94,15 +93,11 @@ class HttpProvider:
         """One attempt. With `stream`, `timeout_s` is the longest silence, otherwise the whole time."""
         call = self._dialect.encode(request, self._settings, self._key.reveal())
         try:
-            async with asyncio.timeout(timeout_s) as deadline:
-                response = await self._open("POST", call.path, call.headers, call.body, timeout_s)
-                try:
-                    if self._settings.stream and _is_stream(response):
-                        reply = await self._read_stream(request, response, deadline, timeout_s)
-                    else:
-                        reply = decode(self._dialect, request, await self._read(response))
-                finally:
-                    await response.aclose()
+            async with asyncio.timeout(timeout_s) as deadline, self._opened(call, timeout_s) as response:
+                if self._settings.stream and _is_stream(response):
+                    reply = await self._read_stream(request, response, deadline, timeout_s)
+                else:
+                    reply = decode(self._dialect, request, await self._read(response))
         except TimeoutError:
             # A connection has its own, shorter time-out: by now the request was sent and may be charged.
             reply = _failed(Cause.TIMEOUT, f"no complete answer in {timeout_s:g} s", "unknown")
@@ -115,7 +110,7 @@ class HttpProvider:
     async def list_models(self) -> list[str]:
         """The ids of the models the service offers. Raises RefusedError if it does not say."""
         headers = self._dialect.headers(self._key.reveal())
-        body = await self._ask("GET", self._dialect.models_path, headers, b"")
+        body = await self._ask(HttpRequest(path=self._dialect.models_path, headers=headers, body=b""))
         found = [word(mapping(row).get("id")) for row in listing(body.get("data"))]
         return sorted(name for name in found if name)
 
@@ -124,7 +119,7 @@ class HttpProvider:
         if self._dialect.encode_count is None:
             raise RefusedError(f"{self.name} does not count tokens")
         call = self._dialect.encode_count(request, self._settings, self._key.reveal())
-        count = token_count((await self._ask("POST", call.path, call.headers, call.body)).get("input_tokens"))
+        count = token_count((await self._ask(call)).get("input_tokens"))
         if count is None:
             raise RefusedError(f"{self.name} answered without a count of tokens")
         return count
@@ -133,44 +128,42 @@ class HttpProvider:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def _open(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
-    ) -> httpx.Response:
-        url = self._urls.get(path) or self._urls.setdefault(path, _below(self._base, path))
+    @asynccontextmanager
+    async def _opened(self, call: HttpRequest, timeout_s: float) -> AsyncIterator[httpx.Response]:
+        """The response to `call`, a GET if it has no body; its body is still to be read."""
+        url = self._urls.get(call.path) or self._urls.setdefault(call.path, _below(self._base, call.path))
         connect_s = min(CONNECT_TIMEOUT_S, timeout_s * 0.8)
-        everything = {**headers, **_HEADERS, "content-length": str(len(body))}
+        headers = {**call.headers, **_HEADERS, "content-length": str(len(call.body))}
 
         async def attempt() -> httpx.Response:
             return await self._transport.handle_async_request(
                 httpx.Request(
-                    method,
+                    "POST" if call.body else "GET",
                     url,
-                    headers=everything,
-                    content=body if len(body) <= _SLICE_BYTES else _slices(body),
+                    headers=headers,
+                    content=call.body if len(call.body) <= _SLICE_BYTES else _slices(call.body),
                     extensions={"timeout": {"connect": connect_s, "pool": connect_s}},
                 )
             )
 
         try:
-            return await attempt()
+            response = await attempt()
         except httpx.HTTPError as error:
             if not _unsent(error):
                 raise
             # The server closed an idle connection as we took it (llama.cpp after each stream): a fresh one, once.
-            return await attempt()
+            response = await attempt()
+        try:
+            yield response
+        finally:
+            await response.aclose()
 
     async def _read(self, response: httpx.Response) -> HttpResponse:
         head = _head(response)
         body = b"".join([part async for part in _bounded(response, head)])
-        if head.headers.get("content-encoding", "").lower() in ("gzip", "deflate"):  # not asked for, but easy
-            body = _inflated(body)
-        return HttpResponse(
-            status=head.status,
-            # Before anything is cut to length: a key cut in two is not found any more.
-            headers={name: self._key.redact(value) for name, value in head.headers.items()},
-            body=self._key.redact_bytes(body),
-            received_at=head.received_at,
-        )
+        # Before anything is cut to length: a key cut in two is not found any more.
+        headers = {name: self._key.redact(value) for name, value in head.headers.items()}
+        return replace(head, headers=headers, body=self._key.redact_bytes(body))
 
     async def _read_stream(
         self, request: Request, response: httpx.Response, deadline: asyncio.Timeout, timeout_s: float
@@ -187,14 +180,10 @@ class HttpProvider:
                     return reader.reply
         return reader.finish()
 
-    async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
+    async def _ask(self, call: HttpRequest) -> Mapping[str, Any]:
         try:
-            async with asyncio.timeout(LISTING_TIMEOUT_S):
-                response = await self._open(method, path, headers, body, LISTING_TIMEOUT_S)
-                try:
-                    whole = await self._read(response)
-                finally:
-                    await response.aclose()
+            async with asyncio.timeout(LISTING_TIMEOUT_S), self._opened(call, LISTING_TIMEOUT_S) as response:
+                whole = await self._read(response)
         except (TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError, _TooLargeError) as error:
             raise RefusedError(self._key.redact(clean(f"{self.name}: {error or type(error).__name__}"))) from error
         found = parse(whole.body)
@@ -207,7 +196,7 @@ class HttpProvider:
     def _redacted(self, reply: Reply) -> Reply:
         """`reply` without the key, however it was spelled in the body."""
         words = reply.message if isinstance(reply, Rejection) else reply.text
-        safe, identity = self._key.redact(words), self._key.redact(reply.request_id or "") or None
+        safe, identity = self._key.redact(words), reply.request_id and self._key.redact(reply.request_id)
         if (safe, identity) == (words, reply.request_id):
             return reply
         if isinstance(reply, Rejection):
@@ -232,13 +221,9 @@ def _transport(proxy: str | None) -> AiohttpTransport:
     return AiohttpTransport(verify=context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
 
 
-def _below(base: httpx.URL, path: str) -> httpx.URL:
-    root = base.path.rstrip("/")
-    if root.endswith("/v1") and path.startswith("/v1/"):
-        path = path.removeprefix("/v1")
-    path, _, query = path.partition("?")
-    url = base.copy_with(path=root + path)
-    return url.copy_merge_params(httpx.QueryParams(query)) if query else url
+def _below(base: str, path: str) -> httpx.URL:
+    root = base.rstrip("/")
+    return httpx.URL(root + (path.removeprefix("/v1") if root.endswith("/v1") else path))
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
@@ -257,28 +242,22 @@ def _head(response: httpx.Response) -> HttpResponse:
 
 
 async def _bounded(response: httpx.Response, head: HttpResponse) -> AsyncGenerator[bytes, None]:
-    length = head.headers.get("content-length", "")
+    """The body's parts, decompressed. Raises _TooLargeError."""
+    length, coded = head.headers.get("content-length", ""), "content-encoding" in head.headers
     if length.isdecimal() and int(length) > MAX_BODY_BYTES:
         raise _TooLargeError
     seen = 0
-    parts = cast(AsyncGenerator[bytes, None], aiter(cast(httpx.AsyncByteStream, response.stream)))
+    # Decoding was not asked for, and costs even those that need none.
+    parts = cast(
+        AsyncGenerator[bytes, None],
+        response.aiter_bytes() if coded else aiter(cast(httpx.AsyncByteStream, response.stream)),
+    )
     async with aclosing(parts):
         async for part in parts:
             seen += len(part)
             if seen > MAX_BODY_BYTES:
                 raise _TooLargeError
             yield part
-
-
-def _inflated(body: bytes) -> bytes:
-    try:
-        inflater = zlib.decompressobj(wbits=47)
-        body = inflater.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        return b""
-    if len(body) > MAX_BODY_BYTES:
-        raise _TooLargeError
-    return body
 
 
 def _unsent(error: Exception) -> bool:
@@ -298,7 +277,9 @@ def _network_failure(error: Exception) -> Rejection:
         return _failed(Cause.CONNECTION, words, "free")
     if isinstance(origin, aiohttp.ServerTimeoutError):
         return _failed(Cause.TIMEOUT, words, "unknown")
-    if isinstance(origin, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+    if isinstance(error, httpx.DecodingError) or isinstance(
+        origin, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
+    ):
         return _failed(Cause.BAD_BODY, words, "unknown")
     return _failed(Cause.CONNECTION, words, "unknown")
 

@@ -23,27 +23,12 @@ from pipeline.providers.dialect import (
     token_count,
     word,
 )
-from pipeline.types import FinishReason, Request, Usage
+from pipeline.types import Request, Usage
 
-__all__ = ["FINISH", "OPENAI", "bearer", "body_of", "dialect", "encode", "read", "usage"]
+__all__ = ["OPENAI", "bearer", "body_of", "dialect", "encode", "read", "usage"]
 
 _REASONING = re.compile(r"(?:^|[/-])(?:o\d|gpt-5)(?![a-z0-9])", re.IGNORECASE)
 """Models that refuse max_tokens and any temperature but their own."""
-
-FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "error": "error",
-    # servers that pass the model's own words on
-    "eos": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_length": "length",
-}
 
 
 def encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
@@ -125,7 +110,6 @@ OPENAI = Dialect(
     read=read,
     read_event=read,
     usage=usage,
-    finish=FINISH,
     headers=bearer,
     models_path="/models",
 )

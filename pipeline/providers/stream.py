@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pipeline.providers.answers import loops, parse, settle
 from pipeline.providers.dialect import Dialect, Draft, HttpResponse
-from pipeline.providers.faults import bad_body, clean, find_fault, reject
-from pipeline.types import Cause, Decision, Rejection, Reply, Request
+from pipeline.providers.faults import bad_body, find_fault, reject, rejection
+from pipeline.types import Cause, Reply, Request
 
 __all__ = ["StreamReader"]
 
@@ -80,10 +80,6 @@ class StreamReader:
     def _look_for_a_loop(self) -> None:
         text = self._draft.text
         if loops(self._request, text):
-            self.reply = Rejection(
-                cause=Cause.LOOP,
-                decision=Decision.RETRY,
-                message=clean(f"cut early: the answer repeats itself: …{text[-80:]}"),
-                billing="unknown",  # usage would have come with the last event
-                http_status=self._head.status,
-            )
+            # Usage would have come with the last event.
+            words = f"cut early: the answer repeats itself: …{text[-80:]}"
+            self.reply = rejection(Cause.LOOP, words, self._head)

@@ -1,0 +1,17 @@
+"""Text that UTF-8 can say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["well_formed"]
+
+
+def well_formed(value: Any) -> Any:
+    """`value` with surrogate pairs joined and U+FFFD for every lone one, in all strings of its objects and lists."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {well_formed(name): well_formed(part) for name, part in value.items()}
+    return [well_formed(part) for part in value] if isinstance(value, list | tuple) else value
