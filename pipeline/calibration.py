@@ -39,7 +39,7 @@ ENOUGH = 20
 def text_kind(text: str) -> TextKind:
     """What tokenizers see in `text`, from its first, middle and last words: they differ on these kinds."""
     middle = len(text) // 2
-    part = text if len(text) <= 600 else text[:200] + text[middle - 100 : middle + 100] + text[-200:]
+    part = text if len(text) <= 300 else text[:100] + text[middle - 50 : middle + 50] + text[-100:]
     visible = max(1, len(part) - part.count(" "))
     if not part.isascii() and sum(c > "\u036f" for c in part) > 0.3 * visible:
         return "nonlatin"
@@ -256,6 +256,8 @@ def _prior(request: Request, ratio: Ratio, per_word: float | None) -> Ratio:
 
 
 def _share(found: int, calls: int, prior: float) -> Share:
+    if not calls:
+        return Share(0.0, prior, 4 * prior)
     weight = calls + SHARE_WEIGHT
     share = (found + prior * SHARE_WEIGHT) / weight
     reach = 2 * math.sqrt(share / weight)

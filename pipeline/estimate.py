@@ -20,13 +20,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
 
-from pipeline.calibration import Share
+from pipeline.calibration import Share, text_kind
 from pipeline.config import Job
 from pipeline.dispatch import Forms
 from pipeline.errors import DocumentError, JobError
 from pipeline.kinds.plan import FRAME_TOKENS
 from pipeline.ledger import Ledger
-from pipeline.pricing import Ratio, bound, cost, usd
+from pipeline.pricing import Ratio, TextKind, bound, cost, usd
 from pipeline.prompts.extract import empty_answer
 from pipeline.readers import Unread, discover, read
 from pipeline.session import Session, open_session
@@ -71,7 +71,7 @@ class _Drive:
     """One way through a unit's generator."""
 
     steps: int = 0
-    first: Sequence[Request] = ()  # of the first step that is not all answered, those that are to be paid
+    first: Sequence[tuple[Request, TextKind]] = ()  # of the first step not all answered, those that are to be paid
     results: Sequence[Result] = ()
 
 
@@ -106,7 +106,7 @@ class Estimator:
             return
         for scenario in ("low", "high", "ceiling"):
             tally = self.tallies[scenario]
-            guesses = [_Guess.of(self.session, request, scenario) for request in drive.first]
+            guesses = [_Guess.of(self.session, request, kind, scenario) for request, kind in drive.first]
             cut = tally.cut + sum(guess.cut for guess in guesses)
             invalid = tally.invalid + sum(guess.invalid for guess in guesses)
             if drive.steps > max(1, len(answered)) or cut >= 1 or invalid >= 1:
@@ -169,12 +169,13 @@ class Estimator:
             drive.steps += 1
             at_first = drive.steps == max(1, len(answered))
             open_ = [n for n, outcome in enumerate(known) if outcome is None]
+            kinds = {n: text_kind(requests[n].messages[-1].content) for n in open_}
             paid = [n for n in open_ if not free and not (at_first and again and again[n])]
             if at_first:
-                drive.first = [requests[n] for n in paid]
+                drive.first = [(requests[n], kinds[n]) for n in paid]
             outcomes = list(known)
             for n in open_:
-                outcomes[n] = self._predict(requests[n], scenario, paid=n in paid)
+                outcomes[n] = self._predict(requests[n], kinds[n], scenario, paid=n in paid)
             try:
                 requests = steps.send([outcome for outcome in outcomes if outcome is not None])
             except StopIteration as stop:
@@ -182,8 +183,8 @@ class Estimator:
                 break
         return drive
 
-    def _predict(self, request: Request, scenario: Scenario, *, paid: bool) -> Outcome:
-        guess = _Guess.of(self.session, request, scenario)
+    def _predict(self, request: Request, kind: TextKind, scenario: Scenario, *, paid: bool) -> Outcome:
+        guess = _Guess.of(self.session, request, kind, scenario)
         tally = self.tallies[scenario]
         broken = valid = False
         if paid:
@@ -196,8 +197,8 @@ class Estimator:
         if request.schema is not None:
             text = "" if valid else empty_answer(request)
         else:
-            text = _text(request, min(round(guess.output_tokens / guess.ratio), request.max_output_tokens))
-        return Completion(key=request.key, text=text, finish_reason="length" if broken else "stop", usage=usage)
+            text = _WORD * min(round(guess.output_tokens / guess.ratio), request.max_output_tokens)
+        return Completion(key="", text=text, finish_reason="length" if broken else "stop", usage=usage)
 
     def _pay(self, guess: _Guess, scenario: Scenario) -> None:
         tally, price = self.tallies[scenario], self.session.pricing
@@ -212,21 +213,22 @@ class Estimator:
         rate = price.flat_pusd if price.mode == "flat" else price.output_pusd
         tally.variance += (rate * guess.sd) ** 2 + (again + guess.cut + guess.invalid) * float(call) ** 2
 
-    def _look_at_borders(self, requests: Sequence[Request]) -> None:
+    def _look_at_borders(self, first: Sequence[tuple[Request, TextKind]]) -> None:
         """Second looks at the borders of an extraction's chunks: what they find there, nobody can predict.
 
         As many as were seen; in the ceiling one a border, as long as the longest chunk could have been."""
-        if len(requests) < 2 or requests[0].schema is None or len(requests[0].documents) > 1:
+        if len(first) < 2 or first[0][0].schema is None or len(first[0][0].documents) > 1:
             return
-        calibration, longest = self.session.calibration, max(requests, key=lambda request: request.input_tokens)
-        borders = len(requests) - 1
+        calibration = self.session.calibration
+        longest, kind = max(first, key=lambda pair: pair[0].input_tokens)
+        borders = len(first) - 1
         for scenario in SCENARIOS:
-            guess = _Guess.of(self.session, longest, scenario)
+            guess = _Guess.of(self.session, longest, kind, scenario)
             ours, made = calibration.resolve_size
             if scenario == "ceiling":
                 looks, given, made = float(borders), 2 * guess.input_tokens, guess.output_tokens
             else:
-                looks = _at(calibration.resolve, scenario) * len(requests)
+                looks = _at(calibration.resolve, scenario) * len(first)
                 given = ours * guess.input_tokens / longest.input_tokens
             tally = self.tallies[scenario]
             tally.calls += round(looks)
@@ -292,14 +294,12 @@ class _Guess:
     sd: float
 
     @classmethod
-    def of(cls, session: Session, request: Request, scenario: Scenario) -> _Guess:
+    def of(cls, session: Session, request: Request, kind: TextKind, scenario: Scenario) -> _Guess:
         ours = float(request.input_tokens)
         if scenario == "ceiling":
-            return cls(
-                math.ceil(ours * session.ratio(request).high), request.max_output_tokens, 1.0, 0.0, 0.0, 0.0, 0.0
-            )
+            return cls(math.ceil(ours * session.bound_ratio(kind)), request.max_output_tokens, 1.0, 0.0, 0.0, 0.0, 0.0)
         calibration = session.calibration
-        likely = session.likely(request)
+        likely = session.calibration.ratios[kind]
         answers = calibration.output(request, likely)
         shares = calibration.cut(request), calibration.invalid(request), calibration.again
         cut, invalid, again = (0.0 if session.offline else _at(share, scenario) for share in shares)
@@ -317,14 +317,8 @@ def _next(total: float, share: float) -> tuple[float, bool]:
     return (total + share - 1, True) if total + share >= 1 else (total + share, False)
 
 
-_WORDS = "time year people way day man thing woman life child world school state family student group".split()  # noqa: SIM905
-"""A token each in tiktoken's encodings, with the space before it."""
-
-
-def _text(request: Request, tokens: int) -> str:
-    """A text of `tokens` of our tokens that differs for different requests, as answers do."""
-    different = "".join(f" {_WORDS[int(digit, 16)]}" for digit in request.key[: min(tokens, 16)])
-    return different + " word" * (tokens - 16)
+_WORD = " word"
+"""A token of tiktoken's encodings, however often it stands there."""
 
 
 # --- a job -------------------------------------------------------------------------------------------------------

@@ -55,21 +55,22 @@ class Session:
     def ratio(self, request: Request) -> Ratio:
         """Model tokens per token of our count for `request`; `high` is what no call passes."""
         kind = text_kind(request.messages[-1].content)
-        learned, prior = self.calibration.ratios[kind], self.info.ratio_prior[kind]
+        learned = self.calibration.ratios[kind]
+        return Ratio(learned.low, learned.expected, self.bound_ratio(kind))
+
+    def bound_ratio(self, kind: TextKind) -> float:
+        """Model tokens per token of our count that no request with such a text passes."""
+        prior = self.info.ratio_prior[kind].high
         if self.offline:
             return prior
-        bound = EXACT_BOUND_RATIO if self.exact else max(BOUND_RATIO[kind], prior.high)
-        return Ratio(learned.low, learned.expected, max(bound, 1.25 * self.calibration.top_ratio))
-
-    def likely(self, request: Request) -> Ratio:
-        """Model tokens per token of our count over many such requests, as far as was learned."""
-        return self.calibration.ratios[text_kind(request.messages[-1].content)]
+        bound = EXACT_BOUND_RATIO if self.exact else max(BOUND_RATIO[kind], prior)
+        return max(bound, 1.25 * self.calibration.top_ratio)
 
     def answer_tokens(self, request: Request) -> int:
         """Tokens to set aside of the account's rate for the answer: its limit, until such answers were seen."""
         if not self.calibration.knows(request):
             return request.max_output_tokens
-        return math.ceil(self.calibration.output(request, self.likely(request)).mean.high)
+        return math.ceil(self.calibration.output(request, self.ratio(request)).mean.high)
 
     @property
     def offline(self) -> bool:
