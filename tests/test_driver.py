@@ -98,7 +98,7 @@ def test_rows_come_in_the_inputs_order_whatever_order_the_answers_have(session: 
 
 
 def test_slots_are_used_and_never_exceeded(session: Session, tmp_path: Path) -> None:
-    provider = Echo()
+    provider = Echo(longest_s=0.1)
     drive(session, (document(n) for n in range(120)), tmp_path, provider)
     assert provider.most == SLOTS
 
