@@ -8,7 +8,19 @@ from dataclasses import dataclass, replace
 
 from pipeline.ledger import Stored
 from pipeline.pricing import Pricing, cost
-from pipeline.types import Answer, Attempt, Billing, Cause, Completion, Failure, Outcome, Reply, Request, Usage
+from pipeline.types import (
+    Answer,
+    Attempt,
+    Billing,
+    Cause,
+    Completion,
+    Decision,
+    Failure,
+    Outcome,
+    Reply,
+    Request,
+    Usage,
+)
 
 __all__ = ["Answered", "Bill", "Forms", "attempt_row", "bill", "completion", "reused_row", "stored"]
 
@@ -85,7 +97,7 @@ def stored(key: str, reply: Reply, billed: Bill) -> Stored | None:
         return Stored(
             key=key, text=reply.text, finish_reason=reply.finish_reason, usage=usage, cost_pusd=billed.cost_pusd
         )
-    if reply.cause not in _REMEMBERED:
+    if reply.cause not in _REMEMBERED or reply.decision is Decision.STOP:  # what ended the run may be mended
         return None
     return Stored(
         key=key,

@@ -173,7 +173,7 @@ SENT = "providers.http:HttpProvider.send>"
 
 def added(before: dict[str, Any], after: dict[str, Any], passed: dict[str, int]) -> dict[str, Any]:
     """The books of a service that began anew in between; what it was asked again is told by the undisturbed run."""
-    sums = {name: value + before[name] for name, value in after.items() if isinstance(value, int | float)}
+    sums = {name: value + (before[name] or 0) for name, value in after.items() if isinstance(value, int | float)}
     return {**after, **sums, "repeated_ok": max(0, sums["billed_calls"] - passed[SENT])}
 
 
@@ -643,7 +643,7 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
     for rate in (0.01, 0.05, 0.3) if full else (0.3,):
         names = sorted((FREE_FAULTS | BILLED_FAULTS) - stopping)
         if not full:
-            names = ["429_seconds", "503", "200_openrouter", "reset", "hang_billed", "truncated", "no_usage", "cut"]
+            names = ["429_ms", "503", "200_openrouter", "reset", "hang_billed", "truncated", "no_usage", "cut"]
         add(f"each fault alone at {rate:.0%}", [lambda lab, n=n, r=rate: provider_fault(lab, "summarize", {n: r}) for n in names])  # noqa: E501  # fmt: skip
         mixed = {name: rate / len(names) for name in names}
         add(f"all faults mixed, {rate:.0%}", [
@@ -731,7 +731,7 @@ def main() -> int:
     words = [word for word in options.only.split(",") if word]
     try:
         write_inputs(folder / "in")
-        for number in range(2):
+        for number in range(3):
             (folder / f"lab{number}").mkdir()
             labs.append(Lab(folder / f"lab{number}", folder / "in"))
         print("     " + " " * 38 + "".join(f"  {head}" for head in HEAD))
