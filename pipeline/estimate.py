@@ -210,8 +210,7 @@ class Estimator:
         tally.input_tokens += given * (1 + again)
         tally.output_tokens += made + again * again_output
         tally.cost_pusd += call + again * price_of(price, math.ceil(given), math.ceil(again_output))
-        rate = price.flat_pusd if price.mode == "flat" else price.output_pusd
-        tally.variance += (rate * guess.sd) ** 2 + (again + guess.cut + guess.invalid) * float(call) ** 2
+        tally.variance += (price.output_pusd * guess.sd) ** 2 + (again + guess.cut + guess.invalid) * float(call) ** 2
 
     def _look_at_borders(self, first: Sequence[tuple[Request, TextKind]]) -> None:
         """Second looks at the borders of an extraction's chunks: what they find there, nobody can predict.

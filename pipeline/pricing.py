@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
@@ -41,6 +41,7 @@ __all__ = [
 TextKind: TypeAlias = Literal["prose", "code", "digits", "nonlatin"]
 """Kinds of text whose tokens differ between models; nonlatin: Chinese, Cyrillic, Arabic and every other script."""
 TokenizerName: TypeAlias = Literal["o200k_base", "cl100k_base"]
+TOKENIZERS: tuple[TokenizerName, ...] = get_args(TokenizerName)
 
 QUEUED_REQUESTS = 5
 """Calls ModelsLab takes at a time from one pay-as-you-go account, over all its endpoints."""
@@ -77,7 +78,8 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pricing:
-    """What a call costs. Rates are pico-dollars: a token (`per_token`, `flat`), a call (`per_call`).
+    """What a call costs, in pico-dollars: `call_pusd` for itself and a rate for each kind of token. `mode` is how it
+    was stated; `flat` is one rate for all tokens.
 
     `source` says where they come from: job file, catalogue, genai-prices and its version, offline."""
 
@@ -88,17 +90,16 @@ class Pricing:
     cached_input_pusd: int = 0
     reasoning_pusd: int = 0
     call_pusd: int = 0
-    flat_pusd: int = 0
 
 
 def _as_in_a_job(value: Any, info: ValidationInfo) -> Any:
     """A price in a catalogue file is written as in a job file."""
-    return (
-        _from_settings(PricingSettings.model_validate(value), str(info.context)) if isinstance(value, dict) else value
-    )
+    if not isinstance(value, dict):
+        return value
+    return _from_settings(PricingSettings.model_validate(value), str(info.context))
 
 
-Tokens: TypeAlias = Annotated[int, Field(ge=1)]
+Positive: TypeAlias = Annotated[int, Field(ge=1)]
 Priced: TypeAlias = Annotated[Pricing, BeforeValidator(_as_in_a_job)]
 
 
@@ -114,18 +115,28 @@ class ModelInfo:
     id: Annotated[str, Field(min_length=1)]
     provider: Annotated[str, Field(pattern="^(offline|modelslab|openai|anthropic)$")] = "modelslab"
     maker: str = ""
-    context_window: Tokens | None = None
-    safe_window: Tokens | None = None
-    max_output_tokens: Tokens | None = None
+    context_window: Positive | None = None
+    safe_window: Positive | None = None
+    max_output_tokens: Positive | None = None
     tokenizer: TokenizerName = "o200k_base"
     ratio_prior: Mapping[TextKind, Ratio] = field(default_factory=lambda: UNKNOWN)
     capabilities: Capabilities = Capabilities()
-    concurrency: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Positive | None = None
     pricing: Priced | None = None
     other_pricing: tuple[Priced, ...] = ()
     chat: bool = True
     notes: str = ""
 
+
+_OFFLINE = ModelInfo(
+    id="",
+    provider="offline",
+    context_window=OFFLINE_WINDOW,
+    safe_window=OFFLINE_WINDOW,
+    ratio_prior=EXACT,
+    pricing=Pricing(mode="per_token", source="offline"),
+    notes="extracts sentences on this machine; costs nothing",
+)
 
 # --- the catalogue -----------------------------------------------------------------------------------------------
 
@@ -182,15 +193,7 @@ def model_info(provider: str, name: str, extra: Path | None = None, *, base_url:
 
     A model nobody knows comes back with neither window nor price. Raises JobError for a model without a chat form."""
     if provider == "offline":
-        return ModelInfo(
-            id=name,
-            provider=provider,
-            context_window=OFFLINE_WINDOW,
-            safe_window=OFFLINE_WINDOW,
-            ratio_prior=EXACT,
-            pricing=Pricing(mode="per_token", source="offline"),
-            notes="extracts sentences on this machine; costs nothing",
-        )
+        return replace(_OFFLINE, id=name)
     info = catalogue(extra).get(name)
     if info is not None and info.provider == provider:
         if not info.chat:
@@ -209,9 +212,9 @@ def _from_genai_prices(provider: str, name: str, base_url: str | None) -> ModelI
     if provider == "openai" and not base_url:
         tokenizer = _openai_tokenizer(name)
         info = replace(info, tokenizer=tokenizer or "o200k_base", ratio_prior=EXACT if tokenizer else UNKNOWN)
+    # Another host has its own prices: known where the package knows the host, otherwise not.
     nothing = genai_prices.Usage(input_tokens=0)
     try:
-        # Another host has its own prices: known where the package knows the host, otherwise not.
         if base_url:
             found = genai_prices.calc_price(nothing, name, provider_api_url=base_url)
         else:
@@ -231,8 +234,9 @@ def _from_genai_prices(provider: str, name: str, base_url: str | None) -> ModelI
             cached_input_pusd=input_pusd if cached_pusd is None else cached_pusd,
             reasoning_pusd=output_pusd,
         )
-    maker = found.provider.name
-    return replace(info, maker=maker, context_window=window, safe_window=window, pricing=pricing, notes="")
+    return replace(
+        info, maker=found.provider.name, context_window=window, safe_window=window, pricing=pricing, notes=""
+    )
 
 
 def _dearest(price: Any, window: int | None) -> int | None:
@@ -253,7 +257,7 @@ def _openai_tokenizer(name: str) -> TokenizerName | None:
         encoding = tiktoken.encoding_name_for_model(name)
     except KeyError:
         return None
-    return "cl100k_base" if encoding == "cl100k_base" else "o200k_base" if encoding == "o200k_base" else None
+    return next((known for known in TOKENIZERS if known == encoding), None)
 
 
 def window_for(job: Job, info: ModelInfo) -> int:
@@ -284,7 +288,10 @@ def _from_settings(settings: PricingSettings, source: str) -> Pricing:
     if settings.mode == "per_call":
         return Pricing(mode="per_call", source=source, call_pusd=pusd(settings.usd_per_call or 0))
     if settings.mode == "flat":
-        return Pricing(mode="flat", source=source, flat_pusd=rate(settings.usd_per_million))
+        flat = rate(settings.usd_per_million)
+        return Pricing(
+            mode="flat", source=source, input_pusd=flat, output_pusd=flat, cached_input_pusd=flat, reasoning_pusd=flat
+        )
     input_pusd, output_pusd = rate(settings.input_usd_per_million), rate(settings.output_usd_per_million)
     return Pricing(
         mode="per_token",
@@ -316,15 +323,12 @@ def pusd(dollars: float) -> int:
 
 def cost(pricing: Pricing, usage: Usage) -> int:
     """Pico-dollars of one answered call, exactly; cached and reasoning tokens by their own rates."""
-    if pricing.mode == "per_call":
-        return pricing.call_pusd
-    if pricing.mode == "flat":
-        return (usage.input_tokens + usage.output_tokens) * pricing.flat_pusd
     # A service that states more cached than input tokens must not earn a discount on tokens that are not there.
     cached = min(usage.cached_input_tokens, usage.input_tokens)
     reasoning = min(usage.reasoning_tokens, usage.output_tokens)
     return (
-        (usage.input_tokens - cached) * pricing.input_pusd
+        pricing.call_pusd
+        + (usage.input_tokens - cached) * pricing.input_pusd
         + cached * pricing.cached_input_pusd
         + (usage.output_tokens - reasoning) * pricing.output_pusd
         + reasoning * pricing.reasoning_pusd
@@ -333,13 +337,9 @@ def cost(pricing: Pricing, usage: Usage) -> int:
 
 def bound(pricing: Pricing, input_tokens_high: int, max_output_tokens: int) -> int:
     """Pico-dollars no call of that size can pass: every token at the dearest rate it can have."""
-    if pricing.mode == "per_call":
-        return pricing.call_pusd
-    if pricing.mode == "flat":
-        return (input_tokens_high + max_output_tokens) * pricing.flat_pusd
-    return input_tokens_high * max(pricing.input_pusd, pricing.cached_input_pusd) + max_output_tokens * max(
-        pricing.output_pusd, pricing.reasoning_pusd
-    )
+    input_pusd = max(pricing.input_pusd, pricing.cached_input_pusd)
+    output_pusd = max(pricing.output_pusd, pricing.reasoning_pusd)
+    return pricing.call_pusd + input_tokens_high * input_pusd + max_output_tokens * output_pusd
 
 
 # --- the budget --------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def _price(pricing: Pricing) -> dict[str, Any]:
     if pricing.mode == "per_call":
         return {"mode": "per_call", "usd_per_call": pricing.call_pusd / PICO}
     if pricing.mode == "flat":
-        return {"mode": "flat", "usd_per_million": pricing.flat_pusd * million}
+        return {"mode": "flat", "usd_per_million": pricing.input_pusd * million}
     return {
         "mode": "per_token",
         "input_usd_per_million": pricing.input_pusd * million,

@@ -12,11 +12,11 @@ import gzip
 import hashlib
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import tiktoken
@@ -46,27 +46,6 @@ however long. Both encodings first cut text into pieces by a pattern that never 
 a piece ends whatever stands before the left and after the right character: at non-space | space that is no
 newline; newline | visible character (not "/", which o200k joins to a newline after punctuation); letter without
 case or accent | punctuation (not an apostrophe, which may begin a contraction)."""
-
-
-class Tokenizer(Protocol):
-    """Counts tokens. Safe to share among threads; both engines release the GIL while they encode.
-
-    A special token's literal (`<|endoftext|>`) is plain text. A surrogate pair counts as the character it means,
-    a lone surrogate as U+FFFD, as in tiktoken."""
-
-    name: TokenizerName
-    engine: Literal["fast", "tiktoken"]
-
-    def count(self, text: str) -> int:
-        """Tokens in `text`, exactly, whatever it holds."""
-        ...
-
-    def token_ends(self, text: str) -> NDArray[np.uint32]:
-        """For each token the number of code points of `text` begun up to its end; shape (tokens,), ascending.
-
-        Where a token ends inside a code point, that code point is counted as begun. So the tokens wholly within
-        text[:p] are `searchsorted(ends, p, side="right")`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,98 +101,96 @@ def tokenizer(name: TokenizerName = "o200k_base", engine: Literal["auto", "fast"
 
     `auto` takes the fast engine where it is installed and answers a known text as it must, otherwise tiktoken.
     Raises MachineError if `fast` is asked for and not to be had, or if the rank files are missing or altered."""
-    if engine != "tiktoken":
-        fast = _load_fast(name)
-        if fast is not None:
-            return _FastTokenizer(name, fast)
-        if engine == "fast":
-            raise MachineError(
-                "the fast tokenizer engine is missing or does not agree with tiktoken",
-                hint='Install the toktok-rs release that this version names, or set chunking.engine = "auto".',
-            )
-    return _TiktokenTokenizer(name)
+    fast = None if engine == "tiktoken" else _load_fast(name)
+    if fast is None and engine == "fast":
+        raise MachineError(
+            "the fast tokenizer engine is missing or does not agree with tiktoken",
+            hint='Install the toktok-rs release that this version names, or set chunking.engine = "auto".',
+        )
+    return Tokenizer(name, fast)
 
 
-class _TiktokenTokenizer:
-    """The reference."""
+class Tokenizer:
+    """Counts tokens, by toktok where it agrees with tiktoken, by tiktoken elsewhere. Safe to share among threads; both
+    release the GIL while they encode.
 
-    engine: Literal["fast", "tiktoken"] = "tiktoken"
+    A special token's literal (`<|endoftext|>`) is plain text. A surrogate pair counts as the character it means,
+    a lone surrogate as U+FFFD, as in tiktoken."""
 
-    def __init__(self, name: TokenizerName) -> None:
+    def __init__(self, name: TokenizerName, fast: Any = None) -> None:
         self.name = name
-        self._encoding = _load_tiktoken(name)
+        self.engine: Literal["fast", "tiktoken"] = "tiktoken" if fast is None else "fast"
+        self._fast = fast
 
     def count(self, text: str) -> int:
-        return sum(len(self.ids(_scalar(part))) for part in _segments(text))
-
-    def token_ends(self, text: str) -> NDArray[np.uint32]:
-        return _ends(text, self.ids, self._starts)
-
-    @cached_property
-    def _starts(self) -> NDArray[np.uint8]:
-        values: list[bytes] = [b""] * self._encoding.n_vocab
-        for value, rank in self._encoding._mergeable_ranks.items():
-            values[rank] = value
-        return _begun(values)
-
-    def ids(self, text: str) -> Ids:
-        """Token ids of `text`, which holds no surrogate.
-
-        `\\s+(?!\\S)` backtracks once a character, and at a million tiktoken panics (with a BaseException). Such a
-        run is one piece, and the merge of a piece needs no pattern. A run that ends a text is left to cl100k's
-        own `\\s++$`, which takes the newlines before it along and does not backtrack."""
-        parts: list[Ids] = []
-        done = 0
-        if len(text) > _LONG_RUN:
-            for run in _blank_runs(text):
-                last = run.end() == len(text)
-                if last and self.name == "cl100k_base":
-                    break
-                end = run.end() if last else run.end() - 1  # the last space goes with what follows
-                piece = self._encoding._encode_single_piece(text[run.start() : end])
-                parts += [self._plain(text[done : run.start()]), np.array(piece, np.uint32)]
-                done = end
-        if not parts:
-            return self._plain(text)
-        return np.concatenate([*parts, self._plain(text[done:])])
-
-    def _plain(self, text: str) -> Ids:
-        return self._encoding.encode_to_numpy(text, disallowed_special=())
-
-
-class _FastTokenizer:
-    """toktok where it agrees with tiktoken, tiktoken elsewhere."""
-
-    engine: Literal["fast", "tiktoken"] = "fast"
-
-    def __init__(self, name: TokenizerName, encoding: Any) -> None:
-        self.name = name
-        self._encoding = encoding
-
-    def count(self, text: str) -> int:
-        if len(text) <= SEGMENT and text.isascii():
-            return int(self._encoding.count(text))
+        """Tokens in `text`, exactly, whatever it holds."""
+        if self._fast is not None and len(text) <= SEGMENT and text.isascii():
+            return int(self._fast.count(text))
         return sum(self._count(_scalar(part)) for part in _segments(text))
 
     def token_ends(self, text: str) -> NDArray[np.uint32]:
-        return _ends(text, self._ids, self._starts)
+        """For each token the number of code points of `text` begun up to its end; shape (tokens,), ascending.
 
-    @cached_property
-    def _reference(self) -> _TiktokenTokenizer:
-        return _TiktokenTokenizer(self.name)
+        Where a token ends inside a code point, that code point is counted as begun. So the tokens wholly within
+        text[:p] are `searchsorted(ends, p, side="right")`."""
+        parts = []
+        offset = 0
+        for part in _segments(text):
+            scalar = _scalar(part)
+            ends = self._starts.take(self._ids(scalar)).cumsum(dtype=np.uint32)
+            if len(scalar) != len(part):  # each surrogate pair is two code points here and was one to the engine
+                pairs = [match.start() - nth for nth, match in enumerate(_PAIR.finditer(part))]
+                ends += np.searchsorted(pairs, ends, side="left").astype(np.uint32)
+            parts.append(ends + np.uint32(offset) if offset else ends)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _count(self, text: str) -> int:
+        if self._fast is not None and _agreed(text):
+            return int(self._fast.count(text))
+        return len(_tiktoken_ids(self.name, text))
+
+    def _ids(self, text: str) -> Ids:
+        if self._fast is not None and _agreed(text):
+            ids: Ids = self._fast.encode_to_numpy(text, disallowed_special=())
+            return ids
+        return _tiktoken_ids(self.name, text)
 
     @cached_property
     def _starts(self) -> NDArray[np.uint8]:
-        return _begun(self._encoding.token_byte_values())
+        """For each token the number of code points that begin in its bytes."""
+        if self._fast is not None:
+            values: list[bytes] = self._fast.token_byte_values()
+        else:
+            encoding = _load_tiktoken(self.name)
+            values = [b""] * encoding.n_vocab
+            for value, rank in encoding._mergeable_ranks.items():
+                values[rank] = value
+        ends = np.cumsum([len(value) for value in values])
+        begins = (np.frombuffer(b"".join(values), np.uint8) & 0xC0) != 0x80
+        begun = np.diff(np.concatenate(([0], np.cumsum(begins)))[ends], prepend=0)
+        return np.asarray(begun, np.uint8)
 
-    def _count(self, text: str) -> int:
-        return int(self._encoding.count(text)) if _agreed(text) else len(self._reference.ids(text))
 
-    def _ids(self, text: str) -> Ids:
-        if not _agreed(text):
-            return self._reference.ids(text)
-        ids: Ids = self._encoding.encode_to_numpy(text, disallowed_special=())
-        return ids
+def _tiktoken_ids(name: TokenizerName, text: str) -> Ids:
+    """tiktoken's ids of `text`, which holds no surrogate.
+
+    `\\s+(?!\\S)` backtracks once a character, and at a million tiktoken panics (with a BaseException). Such a run is
+    one piece, and the merge of a piece needs no pattern. A run that ends a text is left to cl100k's own `\\s++$`,
+    which takes the newlines before it along and does not backtrack."""
+    encoding = _load_tiktoken(name)
+    parts: list[Ids] = []
+    done = 0
+    for run in _blank_runs(text) if len(text) > _LONG_RUN else ():
+        last = run.end() == len(text)
+        if last and name == "cl100k_base":
+            break
+        end = run.end() if last else run.end() - 1  # the last space goes with what follows
+        parts.append(encoding.encode_to_numpy(text[done : run.start()], disallowed_special=()))
+        parts.append(np.array(encoding._encode_single_piece(text[run.start() : end]), np.uint32))
+        done = end
+    rest: Ids = encoding.encode_to_numpy(text[done:] if done else text, disallowed_special=())
+    return np.concatenate([*parts, rest]) if parts else rest
 
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -294,30 +271,6 @@ def _agreed(text: str) -> bool:
     if text.isascii():
         return True
     return not _disagreed_table().take(np.frombuffer(text.encode("utf-32-le"), np.uint32)).any()
-
-
-def _begun(values: list[bytes]) -> NDArray[np.uint8]:
-    """For each token's bytes the number of code points that begin in them."""
-    lengths = np.array([len(value) for value in values])
-    begins = (np.frombuffer(b"".join(values), np.uint8) & 0xC0) != 0x80
-    before = np.concatenate(([0], np.cumsum(begins)))
-    ends = np.cumsum(lengths)
-    begun: NDArray[np.uint8] = (before[ends] - before[ends - lengths]).astype(np.uint8)
-    return begun
-
-
-def _ends(text: str, ids_of: Callable[[str], Ids], starts: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    parts = []
-    offset = 0
-    for part in _segments(text):
-        scalar = _scalar(part)
-        ends = starts.take(ids_of(scalar)).cumsum(dtype=np.uint32)
-        if len(scalar) != len(part):  # each surrogate pair is two code points here and was one to the engine
-            pairs = [match.start() - nth for nth, match in enumerate(_PAIR.finditer(part))]
-            ends += np.searchsorted(pairs, ends, side="left").astype(np.uint32)
-        parts.append(ends + np.uint32(offset) if offset else ends)
-        offset += len(part)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @lru_cache

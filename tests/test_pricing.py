@@ -35,7 +35,7 @@ def test_the_default_model_is_complete_with_its_three_prices() -> None:
     info = catalogue()[ERNIE]
     assert (info.context_window, info.safe_window, info.max_output_tokens) == (131_072, 120_000, 8_000)
     assert (ernie().input_pusd, ernie().output_pusd) == (70_000, 280_000)
-    assert [(p.mode, p.call_pusd or p.flat_pusd) for p in info.other_pricing] == [
+    assert [(p.mode, p.call_pusd or p.output_pusd) for p in info.other_pricing] == [
         ("per_call", 175_000_000_000),
         ("flat", 175_000),
     ]
@@ -157,7 +157,6 @@ PRICINGS = st.builds(
     cached_input_pusd=RATES,
     reasoning_pusd=RATES,
     call_pusd=RATES,
-    flat_pusd=RATES,
 )
 TOKENS = st.integers(0, 10**6)
 
@@ -180,7 +179,14 @@ def test_a_users_catalogue_adds_models_and_replaces_ours(tmp_path: Path) -> None
     )
     assert model_info("modelslab", ERNIE, own).safe_window == 9_000
     mine = model_info("openai", "mine", own, base_url="http://127.0.0.1:1/v1")
-    assert mine.pricing == Pricing(mode="flat", source=str(own), flat_pusd=1_000_000)
+    assert mine.pricing == Pricing(
+        mode="flat",
+        source=str(own),
+        input_pusd=1_000_000,
+        output_pusd=1_000_000,
+        cached_input_pusd=1_000_000,
+        reasoning_pusd=1_000_000,
+    )
     assert len(catalogue(own)) == 19
 
 
