@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.chunking import chunk
-from pipeline.tokens import Tokenizer, tokenizer
+from pipeline.tokens import Tokenizer, _load_tiktoken, tokenizer
 
 LONG = Path(__file__).parents[2] / ".." / "shared" / "data" / "long"
 BUDGETS = (8_000, 100_000)
@@ -107,7 +107,7 @@ def _paragraph(left: str, right: str) -> bool:
 
 
 def compare(text: str, contestants: list[tuple[str, Contestant]], plain: Tokenizer, rounds: int) -> None:
-    encoding = plain._encoding  # type: ignore[attr-defined]
+    encoding = _load_tiktoken(plain.name)
     for budget in BUDGETS:
         seconds: dict[str, list[float]] = {name: [] for name, _ in contestants}
         passes, pieces = [], {}
