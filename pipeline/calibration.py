@@ -173,7 +173,7 @@ def learn(samples: Iterable[Sample], prior: Mapping[TextKind, Ratio]) -> Calibra
     stages = Counter((each.asked, each.sample.stage) for each in told if each.wrong == "-")
     every = {each.asked for each in told}
     answered = {asked: wrong[asked, "-"] + wrong[asked, "cut"] for asked in every}
-    large = [s.input_tokens / s.counted_tokens for s, *_ in counted if s.counted_tokens >= 200]
+    large = _usual([s.input_tokens / s.counted_tokens for s, *_ in counted if s.counted_tokens >= 200])
     again = [each.sample.output_tokens for each in told if each.wrong == "again"]
     looks = [each.sample for each in told if each.sample.stage == "resolve"]
     mapped = sum(number for (asked, stage), number in stages.items() if asked[0] == "s" and stage == "map")
@@ -214,15 +214,20 @@ def _ratio(seen: Sequence[Sample], prior: Ratio) -> Ratio:
     """Sums over sums, so that a long text weighs as much as it costs."""
     if not seen:
         return prior
-    ratios = [each.input_tokens / each.counted_tokens for each in seen]
-    middle = median(ratios)
-    kept = [each for each, ratio in zip(seen, ratios, strict=True) if middle / 2 <= ratio <= middle * 2]
+    usual = set(_usual([each.input_tokens / each.counted_tokens for each in seen]))
+    kept = [each for each in seen if each.input_tokens / each.counted_tokens in usual]
     ours = sum(each.counted_tokens for each in kept)
     mean = sum(each.input_tokens for each in kept) / ours
     squares = sum(each.counted_tokens * (each.input_tokens / each.counted_tokens - mean) ** 2 for each in kept) / ours
     # As many samples of equal size as would vary as much: Kish's effective sample size.
     number = ours**2 / sum(each.counted_tokens**2 for each in kept)
     return _normal(mean, squares, number, prior, own_sd=0.04, floor=0.01).mean
+
+
+def _usual(ratios: Sequence[float]) -> list[float]:
+    """Without those that are twice or half the median: a service that miscounts teaches nothing."""
+    middle = median(ratios) if ratios else 0.0
+    return [ratio for ratio in ratios if middle / 2 <= ratio <= middle * 2]
 
 
 def _moments(values: Sequence[int]) -> tuple[float, float, float]:

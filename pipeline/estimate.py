@@ -90,6 +90,7 @@ class Estimator:
     dearest: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     forms: Forms = field(default_factory=Forms)
     _asked: dict[int, None] = field(default_factory=dict)
+    _rates: dict[tuple[object, ...], tuple[float, ...]] = field(default_factory=dict)
     _counting: Lock = field(default_factory=Lock)
 
     def add(self, documents: Sequence[Document], answered: Answered = (), keys: Sequence[str] = ()) -> None:
@@ -106,7 +107,7 @@ class Estimator:
             return
         for scenario in ("low", "high", "ceiling"):
             tally = self.tallies[scenario]
-            guesses = [_Guess.of(self.session, request, kind, scenario) for request, kind in drive.first]
+            guesses = [self._guess(request, kind, scenario) for request, kind in drive.first]
             cut = tally.cut + sum(guess.cut for guess in guesses)
             invalid = tally.invalid + sum(guess.invalid for guess in guesses)
             if drive.steps > max(1, len(answered)) or cut >= 1 or invalid >= 1:
@@ -184,7 +185,7 @@ class Estimator:
         return drive
 
     def _predict(self, request: Request, kind: TextKind, scenario: Scenario, *, paid: bool) -> Outcome:
-        guess = _Guess.of(self.session, request, kind, scenario)
+        guess = self._guess(request, kind, scenario)
         tally = self.tallies[scenario]
         broken = valid = False
         if paid:
@@ -199,6 +200,17 @@ class Estimator:
         else:
             text = _WORD * min(round(guess.output_tokens / guess.ratio), request.max_output_tokens)
         return Completion(key="", text=text, finish_reason="length" if broken else "stop", usage=usage)
+
+    def _guess(self, request: Request, kind: TextKind, scenario: Scenario) -> _Guess:
+        size = request.max_words, request.max_output_tokens, len(request.documents)
+        which = (scenario, kind, request.stage, request.schema, size)
+        rates = self._rates.get(which)
+        if rates is None:
+            rates = self._rates[which] = _rates(self.session, request, kind, scenario)
+        ours = request.input_tokens
+        if scenario == "low" and not self.session.calibration.seen:  # a service's own frame may be no tokens at all
+            ours = max(1, ours - FRAME_TOKENS * (len(request.messages) + 2))
+        return _Guess(ours * rates[0], *rates[1:])
 
     def _pay(self, guess: _Guess, scenario: Scenario) -> None:
         tally, price = self.tallies[scenario], self.session.pricing
@@ -222,7 +234,7 @@ class Estimator:
         longest, kind = max(first, key=lambda pair: pair[0].input_tokens)
         borders = len(first) - 1
         for scenario in SCENARIOS:
-            guess = _Guess.of(self.session, longest, kind, scenario)
+            guess = self._guess(longest, kind, scenario)
             ours, made = calibration.resolve_size
             if scenario == "ceiling":
                 looks, given, made = float(borders), 2 * guess.input_tokens, guess.output_tokens
@@ -292,20 +304,17 @@ class _Guess:
     again: float
     sd: float
 
-    @classmethod
-    def of(cls, session: Session, request: Request, kind: TextKind, scenario: Scenario) -> _Guess:
-        ours = float(request.input_tokens)
-        if scenario == "ceiling":
-            return cls(math.ceil(ours * session.bound_ratio(kind)), request.max_output_tokens, 1.0, 0.0, 0.0, 0.0, 0.0)
-        calibration = session.calibration
-        likely = session.calibration.ratios[kind]
-        answers = calibration.output(request, likely)
-        shares = calibration.cut(request), calibration.invalid(request), calibration.again
-        cut, invalid, again = (0.0 if session.offline else _at(share, scenario) for share in shares)
-        factor = _at(likely, scenario)
-        if scenario == "low" and not calibration.seen:  # a service's own frame may be no tokens at all
-            ours = max(1.0, ours - FRAME_TOKENS * (len(request.messages) + 2))
-        return cls(ours * factor, _at(answers.mean, scenario), factor, cut, invalid, again, answers.sd)
+
+def _rates(session: Session, request: Request, kind: TextKind, scenario: Scenario) -> tuple[float, ...]:
+    """Model tokens for one of ours, and what follows `input_tokens` in a guess."""
+    if scenario == "ceiling":
+        return session.bound_ratio(kind), request.max_output_tokens, 1.0, 0.0, 0.0, 0.0, 0.0
+    calibration, likely = session.calibration, session.calibration.ratios[kind]
+    answers = calibration.output(request, likely)
+    shares = calibration.cut(request), calibration.invalid(request), calibration.again
+    wrong = (0.0 if session.offline else _at(share, scenario) for share in shares)
+    factor = _at(likely, scenario)
+    return factor, _at(answers.mean, scenario), factor, *wrong, answers.sd
 
 
 def _at(values: Ratio | Share, scenario: Scenario) -> float:

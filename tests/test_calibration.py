@@ -154,7 +154,9 @@ def test_a_reservation_is_never_lowered_by_what_was_learned_and_raised_by_worse(
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         teach(ledger, [attempt(given=800)] * 40)
         assert session(tmp_path, ledger).ratio(request()).high == BOUND_RATIO["prose"]
-        teach(ledger, [attempt(given=2400)])
+        teach(ledger, [attempt(given=90_000)])  # one miscounted call must not make all others unaffordable
+        assert session(tmp_path, ledger).ratio(request()).high == BOUND_RATIO["prose"]
+        teach(ledger, [attempt(given=2400)] * 60)
         assert session(tmp_path, ledger).ratio(request()).high == pytest.approx(3.0)
 
 
