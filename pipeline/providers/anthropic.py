@@ -14,20 +14,10 @@ from pipeline.config import ModelSettings
 from pipeline.providers.dialect import TOOL_NAME, Dialect, Draft, HttpRequest, dump, listing, mapping, token_count, word
 from pipeline.types import Request, Usage
 
-__all__ = [
-    "ANTHROPIC",
-    "body_of",
-    "dialect",
-    "encode",
-    "encode_count",
-    "headers",
-    "read",
-    "read_event",
-    "usage",
-]
+__all__ = ["ANTHROPIC", "body_of", "dialect", "encode_count", "headers"]
 
 
-def encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+def _encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
     """The POST of a message. top_p is left out: newer models refuse it beside a temperature."""
     body = body_of(request, stream=settings.stream)
     return HttpRequest(path="/v1/messages", headers=headers(key), body=dump(body))
@@ -37,7 +27,7 @@ def encode_count(request: Request, settings: ModelSettings, key: str) -> HttpReq
     """The POST that counts the input tokens of `request`."""
     body = body_of(request, stream=False)
     counted: dict[str, Any] = {
-        name: value for name, value in body.items() if name in ("model", "system", "messages", "tools", "tool_choice")
+        name: body[name] for name in ("model", "system", "messages", "tools", "tool_choice") if name in body
     }
     return HttpRequest(path="/v1/messages/count_tokens", headers=headers(key), body=dump(counted))
 
@@ -71,7 +61,7 @@ def headers(key: str) -> dict[str, str]:
     return {**version, "x-api-key": key} if key else version
 
 
-def read(body: Mapping[str, Any], draft: Draft) -> None:
+def _read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole message to `draft`. Thinking blocks are no part of the answer."""
     draft.id = word(body.get("id"))
     draft.finish = word(body.get("stop_reason"))
@@ -84,7 +74,7 @@ def read(body: Mapping[str, Any], draft: Draft) -> None:
             draft.add(block.get("text"))
 
 
-def read_event(event: Mapping[str, Any], draft: Draft) -> None:
+def _read_event(event: Mapping[str, Any], draft: Draft) -> None:
     """Add one event of a stream to `draft`. Usage in `message_delta` is cumulative: the last one counts."""
     kind = event.get("type")
     if kind == "message_start":
@@ -104,7 +94,7 @@ def read_event(event: Mapping[str, Any], draft: Draft) -> None:
         draft.done = True
 
 
-def usage(stated: Mapping[str, Any]) -> Usage | None:
+def _usage(stated: Mapping[str, Any]) -> Usage | None:
     """All input tokens: `input_tokens` leaves out what was written to and read from the cache."""
     fresh, given = token_count(stated.get("input_tokens")), token_count(stated.get("output_tokens"))
     if fresh is None or given is None:
@@ -117,10 +107,10 @@ def usage(stated: Mapping[str, Any]) -> Usage | None:
 ANTHROPIC = Dialect(
     name="anthropic",
     base_url="https://api.anthropic.com",
-    encode=encode,
-    read=read,
-    read_event=read_event,
-    usage=usage,
+    encode=_encode,
+    read=_read,
+    read_event=_read_event,
+    usage=_usage,
     headers=headers,
     models_path="/v1/models?limit=1000",
     encode_count=encode_count,

@@ -7,16 +7,13 @@ body and `processing` are read by `faults`, as for every dialect.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from pipeline.config import ModelSettings
 from pipeline.providers import anthropic, openai
 from pipeline.providers.dialect import Dialect, HttpRequest, dump
 from pipeline.types import Request
 
-__all__ = ["dialect", "encode_chat", "encode_message"]
-
-_BASE_URL = "https://modelslab.com/api/v7/llm"
+__all__ = ["dialect"]
 
 
 def dialect(settings: ModelSettings) -> Dialect:
@@ -24,31 +21,27 @@ def dialect(settings: ModelSettings) -> Dialect:
     return _MESSAGES if settings.api == "anthropic" else _CHAT
 
 
-def encode_chat(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
-    """The POST of a chat completion: `model_id`, and the key in the header or, if asked for, in the body."""
-    body = {"model_id": request.model, **openai.body_of(request, stream=settings.stream)}
-    return _post("/chat/completions", body, openai.bearer(key), settings, key)
-
-
-def encode_message(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
-    """The POST of a message, with top_p, which the service takes for all its models."""
-    body = {**anthropic.body_of(request, stream=settings.stream), "top_p": request.top_p}
-    return _post("/v1/messages", body, anthropic.headers(key), settings, key)
-
-
-def _post(path: str, body: dict[str, Any], headers: dict[str, str], settings: ModelSettings, key: str) -> HttpRequest:
-    if settings.api_key_in == "body" and key:
+def _encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+    """The POST of a chat completion, with `model_id`, or of a message, with top_p, which the service takes for all its
+    models. The key is in the header or, if asked for, in the body."""
+    form = dialect(settings)
+    if form is _CHAT:
+        path, body = "/chat/completions", {"model_id": request.model, **openai.body_of(request, stream=settings.stream)}
+    else:
+        path, body = "/v1/messages", anthropic.body_of(request, stream=settings.stream) | {"top_p": request.top_p}
+    in_body = settings.api_key_in == "body" and key
+    if in_body:
         body["key"] = key
-        headers = {name: value for name, value in headers.items() if name not in ("authorization", "x-api-key")}
-    return HttpRequest(path=path, headers=headers, body=dump(body))
+    return HttpRequest(path=path, headers=form.headers("" if in_body else key), body=dump(body))
 
 
+_URL = "https://modelslab.com/api/v7/llm"
+_MESSAGES = replace(anthropic.ANTHROPIC, name="modelslab", base_url=_URL, encode=_encode)
 _CHAT = replace(
     openai.OPENAI,
     name="modelslab",
-    base_url=_BASE_URL,
-    encode=encode_chat,
+    base_url=_URL,
+    encode=_encode,
     models_path="/v1/models",
     encode_count=anthropic.encode_count,
 )
-_MESSAGES = replace(anthropic.ANTHROPIC, name="modelslab", base_url=_BASE_URL, encode=encode_message)

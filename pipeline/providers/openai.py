@@ -25,13 +25,13 @@ from pipeline.providers.dialect import (
 )
 from pipeline.types import Request, Usage
 
-__all__ = ["OPENAI", "bearer", "body_of", "dialect", "encode", "read", "usage"]
+__all__ = ["OPENAI", "bearer", "body_of", "dialect"]
 
 _REASONING = re.compile(r"(?:^|[/-])(?:o\d|gpt-5)(?![a-z0-9])", re.IGNORECASE)
 """Models that refuse max_tokens and any temperature but their own."""
 
 
-def encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+def _encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
     """The POST of a chat completion."""
     body = {"model": request.model, **body_of(request, stream=settings.stream)}
     if _REASONING.search(request.model):
@@ -67,7 +67,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
-def read(body: Mapping[str, Any], draft: Draft) -> None:
+def _read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole answer (`message`) or a stream's event (`delta`) to `draft`."""
     draft.id = word(body.get("id")) or draft.id
     draft.add_usage(body.get("usage"))
@@ -88,7 +88,7 @@ def read(body: Mapping[str, Any], draft: Draft) -> None:
         draft.add_call(0, mapping(message.get("function_call")).get("arguments"))  # the form before tools
 
 
-def usage(stated: Mapping[str, Any]) -> Usage | None:
+def _usage(stated: Mapping[str, Any]) -> Usage | None:
     """Tokens as stated; cached and reasoning are parts of input and output already."""
     taken, given = token_count(stated.get("prompt_tokens")), token_count(stated.get("completion_tokens"))
     if taken is None or given is None:
@@ -106,10 +106,10 @@ def usage(stated: Mapping[str, Any]) -> Usage | None:
 OPENAI = Dialect(
     name="openai",
     base_url="https://api.openai.com/v1",
-    encode=encode,
-    read=read,
-    read_event=read,
-    usage=usage,
+    encode=_encode,
+    read=_read,
+    read_event=_read,
+    usage=_usage,
     headers=bearer,
     models_path="/models",
 )
