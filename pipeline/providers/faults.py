@@ -126,7 +126,7 @@ def find_fault(body: Mapping[str, Any]) -> Fault | None:
     metadata = mapping(stated.get("metadata")) if nested else {}
     waits = (body.get("retry_after"), stated.get("retry_after"), metadata.get("retry_after"), body.get("eta"))
     return Fault(
-        message=_text(_said(stated) if nested or error in (None, True) else error),
+        message=_text(_said(stated) if nested or not error or error is True else error),
         code=stated.get("code"),
         type=stated.get("type"),
         param=stated.get("param"),
@@ -204,7 +204,7 @@ def _cause(fault: Fault, request: Request, http_status: int) -> Cause:
     if fault.processing:
         return Cause.PROCESSING
     status = http_status if http_status >= 400 else _status_in(fault.code)
-    terms = [term.lower() for term in (fault.code, fault.type) if isinstance(term, str)]
+    terms = [term.lower() for term in (fault.code, fault.type) if isinstance(term, str) and not term.isdecimal()]
     said = f"{fault.message} {_text(fault.metadata.get('raw'))}"[:MAX_SEARCHED_CHARS]
     return (
         next((_EXACT[term] for term in terms if term in _EXACT), None)
