@@ -57,7 +57,7 @@ MAX_TOKENS_SEEN = 2**53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """A POST below the base URL. Headers and body may hold the key, so repr shows neither."""
+    """A POST below the base URL, or a GET where there is no body. Both may hold the key, so repr shows neither."""
 
     path: str
     headers: Mapping[str, str] = field(repr=False)
