@@ -14,7 +14,6 @@ def check(found: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "phase"),
     [
-        ("summarize", "any time"),
         ("extract", "map and merge"),
         ("summarize", "ledger commit"),
         ("extract", "Parquet writing"),
@@ -56,6 +55,12 @@ def test_a_disk_that_is_full_ends_the_run_with_5_and_more_space_makes_it_whole(l
     check(found)
 
 
+def test_what_a_refusal_left_undone_is_done_once_it_is_mended(lab: Any) -> None:
+    import faults
+
+    check(faults.refused(lab, fault_at={9: "redirect"}))
+
+
 def test_two_runs_at_once_part_with_a_clear_word(lab: Any) -> None:
     import faults
 
@@ -66,9 +71,3 @@ def test_more_calls_than_files_may_be_open_are_made_in_turn(lab: Any) -> None:
     import faults
 
     check(faults.few_files(lab, 100, 200))
-
-
-def test_a_wall_clock_that_jumps_back_a_day_changes_nothing(lab: Any) -> None:
-    import faults
-
-    check(faults.clock_jumps(lab, -86_400.0))

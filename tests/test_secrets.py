@@ -20,7 +20,7 @@ def test_no_child_and_no_command_line_holds_the_key(lab: Any) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"key_expires_after": 5}, {"fault_at": {3: "redirect"}}, {"faults": {"500": 0.2, "content_type": 0.1}}],
+    [{}, {"key_expires_after": 5}, {"faults": {"503": 0.1, "content_type": 0.1}}],
 )
 def test_the_key_is_in_no_output_after_success_refusal_or_faults(lab: Any, settings: dict[str, Any]) -> None:
     import rig
