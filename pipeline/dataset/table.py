@@ -100,33 +100,30 @@ class Table:
         self._carried = fields
         if self._writer and fields != before:
             try:
-                self._rewrite(before)
+                self._rewrite()
             except pa.ArrowException:
                 self._carried = before
                 raise
         return arrays
 
-    def _rewrite(self, before: Mapping[str, pa.Field[Any]]) -> None:
+    def _rewrite(self) -> None:
         """Write what stands in the file anew in the schema that holds now, one row group at a time."""
         self._open().close()
         old = self.path.rename(self.path.with_suffix(".old"))
         self._writer = None
+        schema = self._schema()
         try:
             with pq.ParquetFile(old) as file:
                 for number in range(file.num_row_groups):
-                    self._open().write_table(self._in_schema(file.read_row_group(number), before))
+                    group = file.read_row_group(number)  # new columns only ever come behind those that are there
+                    columns = [_as_type(column, field.type) for column, field in zip(group.columns, schema)]  # noqa: B905
+                    columns += [pa.nulls(len(group), field.type) for field in list(schema)[len(columns) :]]
+                    self._open().write_table(pa.table(columns, schema=schema))
         except pa.ArrowException:
             self.abandon()
             old.replace(self.path)
             raise
         old.unlink()
-
-    def _in_schema(self, group: pa.Table, before: Mapping[str, pa.Field[Any]]) -> pa.Table:
-        columns = [group[name] for name in self._fixed.names]
-        for name, field in self._carried.items():
-            old = group[before[name].name] if name in before else pa.nulls(len(group), field.type)
-            columns.append(_as_type(old, field.type))
-        return pa.table(columns, schema=self._schema())
 
 
 def _fit(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
@@ -167,9 +164,9 @@ def _wider(one: pa.DataType, other: pa.DataType, *, mix: bool = True) -> pa.Data
 
 def _as_type(array: Any, kind: pa.DataType) -> Any:
     """An array cast without loss. Raises pa.ArrowException where it cannot be."""
-    if pa.types.is_string(kind) and array.type != kind:
-        return _texts(array.to_pylist())
-    return array.cast(kind)
+    if array.type == kind:
+        return array
+    return _texts(array.to_pylist()) if pa.types.is_string(kind) else array.cast(kind)
 
 
 def _texts(values: list[Any]) -> pa.Array[Any]:
