@@ -20,13 +20,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
 
+from pipeline.budget import usd
 from pipeline.calibration import Share, text_kind
 from pipeline.config import Job
 from pipeline.dispatch import Forms
 from pipeline.errors import DocumentError, JobError
 from pipeline.kinds.plan import FRAME_TOKENS
 from pipeline.ledger import Ledger
-from pipeline.pricing import Ratio, TextKind, bound, cost, usd
+from pipeline.pricing import Ratio, TextKind, bound, cost
 from pipeline.prompts.extract import empty_answer
 from pipeline.readers import Unread, discover, read
 from pipeline.session import Session, open_session

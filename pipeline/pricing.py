@@ -1,4 +1,4 @@
-"""What models can take and what calls cost: the catalogue, three pricing modes, the budget with its reservations.
+"""What models can take and what calls cost: the catalogue and three pricing modes.
 
 Money is whole pico-dollars, so sums are exact. A model without a known price is an error, never free.
 """
@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from pipeline.budget import pusd
 from pipeline.config import Job, PricingSettings
 from pipeline.errors import JobError
 from pipeline.types import PICO, Usage
 
 __all__ = [
-    "Budget",
     "Capabilities",
     "ModelInfo",
     "Pricing",
@@ -31,10 +31,7 @@ __all__ = [
     "catalogue",
     "cost",
     "model_info",
-    "money",
     "pricing_for",
-    "pusd",
-    "usd",
     "window_for",
 ]
 
@@ -316,11 +313,6 @@ def pricing_for(job: Job, info: ModelInfo) -> Pricing:
     )
 
 
-def pusd(dollars: float) -> int:
-    """Whole pico-dollars of an amount as a person wrote it."""
-    return int((Decimal(str(dollars)) * PICO).to_integral_value(ROUND_HALF_UP))
-
-
 def cost(pricing: Pricing, usage: Usage) -> int:
     """Pico-dollars of one answered call, exactly; cached and reasoning tokens by their own rates."""
     # A service that states more cached than input tokens must not earn a discount on tokens that are not there.
@@ -340,57 +332,3 @@ def bound(pricing: Pricing, input_tokens_high: int, max_output_tokens: int) -> i
     input_pusd = max(pricing.input_pusd, pricing.cached_input_pusd)
     output_pusd = max(pricing.output_pusd, pricing.reasoning_pusd)
     return pricing.call_pusd + input_tokens_high * input_pusd + max_output_tokens * output_pusd
-
-
-# --- the budget --------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Budget:
-    """A cap in pico-dollars (None: no cap) and what counts against it.
-
-    charged + unknown + reserved never passes the cap, unless a provider bills a call above its bound: that is booked as
-    it is, and nothing further is reserved."""
-
-    cap_pusd: int | None = None
-    charged: int = 0
-    unknown: int = 0
-    reserved: int = 0
-
-    @property
-    def left(self) -> int | None:
-        """Pico-dollars still to be reserved, negative after over-billing; None without a cap."""
-        return None if self.cap_pusd is None else self.cap_pusd - self.charged - self.unknown - self.reserved
-
-    def reserve(self, bound: int) -> bool:
-        """Set `bound` aside for a call. False, and nothing set aside, if the cap could be passed."""
-        left = self.left
-        if left is not None and bound > left:
-            return False
-        self.reserved += bound
-        return True
-
-    def settle(self, bound: int, charged: int, unknown: int = 0) -> None:
-        """End a reservation of `bound`: what was charged for it and what may have been."""
-        if bound > self.reserved:
-            raise ValueError(f"{bound} to settle, {self.reserved} reserved")
-        self.reserved -= bound
-        self.carry(charged, unknown)
-
-    def carry(self, charged: int, unknown: int = 0) -> None:
-        """Count what earlier runs under the same cap were charged, or may have been."""
-        self.charged += charged
-        self.unknown += unknown
-
-
-def usd(pusd: int) -> Decimal:
-    """Dollars, exactly."""
-    return Decimal(pusd).scaleb(-12)
-
-
-def money(pusd: int) -> str:
-    """Dollars for people: cents from one dollar up, three significant digits below; "$0.000677"."""
-    amount = abs(usd(pusd))
-    places = 2 if amount >= 1 or not amount else 2 - amount.adjusted()
-    rounded = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-    return f"{'-' if pusd < 0 else ''}${rounded:,f}"

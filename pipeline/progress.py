@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.pricing import Budget, money
+from pipeline.budget import Budget, money
 from pipeline.types import Attempt
 
 if TYPE_CHECKING:

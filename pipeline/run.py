@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
+from pipeline.budget import Budget, money, pusd, usd
 from pipeline.config import Job
 from pipeline.dataset import DatasetWriter, DocumentRow
 from pipeline.dispatch import Dispatch, Gate
@@ -28,7 +29,6 @@ from pipeline.driver import Driver, Observer, Read, Source
 from pipeline.estimate import Estimator, compared
 from pipeline.ledger import Ledger
 from pipeline.limits import Limiter
-from pipeline.pricing import Budget, money, pusd, usd
 from pipeline.progress import Counts, printable, show_progress
 from pipeline.providers import open_provider
 from pipeline.readers import close_sandboxes, discover, read

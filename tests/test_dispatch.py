@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.config import LimitSettings
 from pipeline.dispatch import Answered, Dispatch, Gate
 from pipeline.ledger import Carried, Ledger
 from pipeline.limits import Limiter
-from pipeline.pricing import Budget, Pricing
+from pipeline.pricing import Pricing
 from pipeline.types import (
     Answer,
     Cause,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.config import LimitSettings, load_job
 from pipeline.dataset import DocumentRow
 from pipeline.dispatch import Dispatch, Gate
@@ -16,7 +17,7 @@ from pipeline.driver import Driver, Observer, Read, Source
 from pipeline.errors import DocumentError, MachineError
 from pipeline.ledger import Ledger
 from pipeline.limits import Limiter
-from pipeline.pricing import Budget, Pricing
+from pipeline.pricing import Pricing
 from pipeline.readers import Unread
 from pipeline.session import Session, open_session
 from pipeline.types import Answer, Cause, Document, Reply, Request, Usage

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pipeline import pricing
+from pipeline.budget import Budget, money, usd
 from pipeline.config import Job
 from pipeline.errors import JobError
-from pipeline.pricing import Budget, Pricing, bound, catalogue, cost, model_info, money, pricing_for, usd, window_for
+from pipeline.pricing import Pricing, bound, catalogue, cost, model_info, pricing_for, window_for
 from pipeline.types import PICO, Usage
 
 ERNIE = "baidu-ernie-4.5-21b-a3b"

@@ -15,13 +15,14 @@ from typing import cast
 
 import tenacity
 
+from pipeline.budget import Budget
 from pipeline.calibration import sample
 from pipeline.config import LimitSettings
 from pipeline.dispatch.booking import Answered, Forms, attempt_row, bill, completion, reused_row, stored
 from pipeline.dispatch.gate import Gate
 from pipeline.ledger import Ledger, Sample
 from pipeline.limits import Lease
-from pipeline.pricing import Budget, Pricing, Ratio, bound
+from pipeline.pricing import Pricing, Ratio, bound
 from pipeline.types import (
     Answer,
     Attempt,

@@ -76,11 +76,12 @@ CASES = {
 
 async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
     """Send every body of `case` through Dispatch; the number of calls that ended without an answer."""
+    from pipeline.budget import Budget
     from pipeline.config import LimitSettings, ModelSettings
     from pipeline.dispatch import Dispatch, Gate
     from pipeline.ledger import Ledger
     from pipeline.limits import Limiter
-    from pipeline.pricing import Budget, Pricing
+    from pipeline.pricing import Pricing
     from pipeline.providers.http import ApiKey, HttpProvider
     from pipeline.providers.openai import dialect
     from pipeline.types import Completion, Reply, Request
