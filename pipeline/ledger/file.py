@@ -65,6 +65,8 @@ def lock(path: Path) -> sqlite3.Connection:
 
     The lock is SQLite's own on a write that is never made: it parts processes and runs within one, and a forked
     reader that outlives us does not hold it. Raises MachineError, kind "locked" if another run has the folder."""
+    with machine_errors(path):
+        path.touch()  # the system says why it refuses; SQLite does not
     try:
         held = connect(path, wait_s=1)  # for one that only looks who holds it
         try:

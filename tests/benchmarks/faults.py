@@ -723,6 +723,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="rows that contain one of these words")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with these ignored,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and so would its children
     prepare()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     labs = []
