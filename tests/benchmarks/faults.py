@@ -406,7 +406,12 @@ def provider_fault(lab: Lab, kind: str, faults: dict[str, float], *, stream: boo
     with watched(case) as half:
         case.run()
     ends = (0, 1) if BILLED & set(faults) or "overflow" in faults else (0,)
-    return judge(case, lab.service.stats(), None, documents=DOCUMENTS, exact=True, codes=ends, half=half)
+    stats = lab.service.stats()
+    if stream:  # the usage stands before the padding, and is read
+        huge = stats["outcomes"].get("huge", {})
+        for name, part in (("calls", "billed"), ("input_tokens", "input_tokens"), ("output_tokens", "output_tokens")):
+            stats[f"unseen_{name}"] -= huge.get(part, 0)
+    return judge(case, stats, None, documents=DOCUMENTS, exact=True, codes=ends, half=half)
 
 
 def outage(lab: Lab, seconds: float) -> Findings:

@@ -300,7 +300,7 @@ class Case:
     def run(self, child: Child = Child(), *, kill_after_s: float | None = None, extra: Sequence[str] = ()) -> int:
         """The exit code; that of a signal is negative."""
         process = self.start(child, extra)
-        process.join(120.0 if kill_after_s is None else kill_after_s)
+        process.join(900.0 if kill_after_s is None else kill_after_s)
         if process.is_alive():
             if kill_after_s is None:
                 self.codes.append(-99)  # it hangs
