@@ -91,9 +91,10 @@ class Settings:
     outage_s: tuple[Amount, Amount] | None = None
 
     def __post_init__(self) -> None:
-        unknown = {*self.faults, *self.fault_at.values()} - FREE_FAULTS - BILLED_FAULTS
+        known = FREE_FAULTS | BILLED_FAULTS
+        unknown = {*self.faults, *self.fault_at.values()} - known
         if unknown:
-            raise ValueError(f"no such fault: {', '.join(sorted(unknown))}")
+            raise ValueError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
         if sum(self.faults.values()) > 1:
             raise ValueError("the rates of all faults add up to more than 1")
         if self.answer == "gold" and not self.gold:
