@@ -648,7 +648,7 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
     for rate in (0.01, 0.05, 0.3) if full else (0.3,):
         names = sorted((FREE_FAULTS | BILLED_FAULTS) - stopping)
         if not full:
-            names = ["429_ms", "503", "200_openrouter", "reset", "hang_billed", "truncated", "no_usage", "cut"]
+            names = ["408", "503", "200_openrouter", "reset", "hang_billed", "truncated", "no_usage", "cut"]
         add(f"each fault alone at {rate:.0%}", [lambda lab, n=n, r=rate: provider_fault(lab, "summarize", {n: r}) for n in names])  # noqa: E501  # fmt: skip
         mixed = {name: rate / len(names) for name in names}
         add(f"all faults mixed, {rate:.0%}", [
