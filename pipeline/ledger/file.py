@@ -74,7 +74,7 @@ def lock(path: Path) -> sqlite3.Connection:
             held.execute(f"PRAGMA user_version = {os.getpid()}")
             held.execute("COMMIT")
             held.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             with contextlib.closing(held):
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
@@ -102,17 +102,21 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, list[str]]:
     A broken or foreign file is renamed, never deleted, and a new one begun with whatever answers could be read.
     Raises MachineError for a disk that fails and for a ledger of a newer version; sqlite3.Error is translated."""
     notes = []
-    try:
-        fault = _fault(path)
-        aside = _set_aside(path) if fault else None
-        connection = connect(path)
-        _migrate(connection)
-        if aside:
-            saved = _salvage(aside, connection)
-            notes.append(f"{path.name}: {fault}; kept as {aside.name}, a new one begun with {saved} rows read from it")
-    except sqlite3.Error as error:
-        raise explain(error, path) from error
-    fsync_folder(path.parent)
+    with contextlib.ExitStack() as failed:
+        try:
+            fault = _fault(path)
+            aside = _set_aside(path) if fault else None
+            connection = connect(path)
+            failed.callback(connection.close)
+            _migrate(connection)
+            if aside:
+                saved = _salvage(aside, connection)
+                kept = f"kept as {aside.name}, a new one begun with {saved} rows read from it"
+                notes.append(f"{path.name}: {fault}; {kept}")
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
+        fsync_folder(path.parent)
+        failed.pop_all()
     return connection, notes
 
 
@@ -120,14 +124,16 @@ def view_file(path: Path) -> sqlite3.Connection | None:
     """A connection that only reads, or None if there is no ledger of this version at `path`."""
     if not path.exists() or path.stat().st_size == 0:
         return None
-    try:
-        connection = connect(path, read_only=True)
-        if _pragma(connection, "application_id") == APPLICATION_ID and _version(connection) == len(MIGRATIONS):
-            return connection
-        connection.close()
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in _BROKEN:
-            raise explain(error, path) from error
+    with contextlib.ExitStack() as unused:
+        try:
+            connection = connect(path, read_only=True)
+            unused.callback(connection.close)
+            if _pragma(connection, "application_id") == APPLICATION_ID and _version(connection) == len(MIGRATIONS):
+                unused.pop_all()
+                return connection
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in _BROKEN:
+                raise explain(error, path) from error
     return None
 
 
