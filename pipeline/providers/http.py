@@ -7,6 +7,8 @@ network does comes back as a value, never as an exception. Redirects are not fol
 from __future__ import annotations
 
 import asyncio
+import functools
+import select
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -15,6 +17,7 @@ from typing import Any, cast
 
 import aiohttp
 import httpx
+from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp import AiohttpTransport
 
 from pipeline.config import ModelSettings
@@ -207,13 +210,30 @@ class HttpProvider:
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "docreduce"}
 
 
+class _Connection(ResponseHandler):
+    """A connection that is not used again once its server has closed it.
+
+    The loop may be too busy to have read so: aiohttp would write to it, and what it wrote counts as sent."""
+
+    def is_connected(self) -> bool:
+        """As the pool asks it of an idle connection, where nothing but the end can be waiting to be read."""
+        if self.transport is None or self.transport.is_closing():
+            return False
+        waiting = select.poll()
+        waiting.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not waiting.poll(0)
+
+
 def _transport(proxy: str | None) -> AiohttpTransport:
     """A transport without a limit of its own: dispatch holds the slots."""
     context = httpx.create_ssl_context()  # honours SSL_CERT_FILE and SSL_CERT_DIR
 
     def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60)
+        made = functools.partial(_Connection, loop=asyncio.get_running_loop())
+        connector._factory = cast("functools.partial[ResponseHandler]", made)  # the only place it can be named
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept",),
         )

@@ -6,12 +6,15 @@ import asyncio
 import gzip
 import ssl
 import subprocess
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TypeVar
 
 import orjson
 import pytest
+import uvloop
 from loopback import Script, Seen, ask, response, sends, serve
 
 from pipeline.config import ModelSettings
@@ -195,10 +198,15 @@ def test_a_body_of_several_megabytes_arrives_whole() -> None:
     assert "transfer-encoding" not in seen.requests[0][1]
 
 
-def test_connections_are_used_again() -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_connections_are_used_again(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = _certificate(tmp_path) if scheme == "https" else None
+    if context:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+
     async def work() -> int:
-        async with serve(sends(response(CHAT))) as seen:
-            provider = connect(seen.port)
+        async with serve(sends(response(CHAT)), tls=context) as seen:
+            provider = connect(seen.port, scheme=scheme)
             for _ in range(20):
                 assert isinstance(await provider.send(ask(), timeout_s=5), Answer)
             await provider.aclose()
@@ -217,6 +225,45 @@ def test_a_server_that_closes_after_each_answer_fails_no_call() -> None:
             return got
 
     assert all(isinstance(reply, Answer) for reply in run(work()))
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_closed_while_the_loop_was_busy_takes_no_request(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    closed = threading.Semaphore(0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.wfile.write(response(CHAT))
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    class Server(HTTPServer):
+        def shutdown_request(self, request: object) -> None:
+            super().shutdown_request(request)  # type: ignore[arg-type]
+            closed.release()
+
+    async def work(port: int) -> list[Reply]:
+        provider = connect(port)
+        got = []
+        for _ in range(10):
+            got.append(await provider.send(ask(), timeout_s=5))
+            assert closed.acquire(timeout=5)  # the loop stands still meanwhile
+        await provider.aclose()
+        return got
+
+    with Server(("127.0.0.1", 0), Handler) as server, asyncio.Runner(loop_factory=loop_factory) as runner:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            got = runner.run(work(server.server_port))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert all(isinstance(reply, Answer) for reply in got)
 
 
 # -- the network ----------------------------------------------------------------------------------------------------
