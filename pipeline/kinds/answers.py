@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import json_repair
@@ -23,9 +24,12 @@ __all__ = ["InvalidAnswerError", "items_of", "rows_of", "schema_errors", "valida
 
 MAX_REPAIR_CHARS = 200_000
 """json-repair is not linear in what is broken; a longer answer has to be valid by itself."""
+MAX_DEPTH = 200
+"""An answer nested deeper is none. Python's own limit depends on its version, and json-repair's on the stack."""
 MAX_ERRORS = 5
 """Errors of one answer that are named."""
 _REGEX_BYTES = 2**20
+_TOO_DEEP = f"/: nested more than {MAX_DEPTH} deep"
 
 Item = Mapping[str, Any]
 
@@ -120,12 +124,23 @@ def _parse(text: str, key: str) -> Any:
         value = _DECODER.decode(body)
     except (ValueError, RecursionError):
         value = _mend(body)
+    _check_depth(value)
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InvalidAnswerError(f"/: half a surrogate pair: {error}") from error
     framed = isinstance(value, dict) and key not in value
     return next((value[k] for k in ("arguments", "parameters") if framed and isinstance(value.get(k), dict)), value)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        if not inner:
+            return
+        level = list(chain.from_iterable(inner))
+    raise InvalidAnswerError(_TOO_DEEP)
 
 
 def _mend(text: str) -> Any:
@@ -137,7 +152,9 @@ def _mend(text: str) -> Any:
     body = body[begin.start() :]
     try:
         value, end = _DECODER.raw_decode(body)
-    except (ValueError, RecursionError):
+    except RecursionError as error:
+        raise InvalidAnswerError(_TOO_DEEP) from error
+    except ValueError:
         return _mend_syntax(body)
     if re.search(r"[{\[]\s*[\"{\]}]", body[end:]):
         raise InvalidAnswerError("/: more than one JSON object")
