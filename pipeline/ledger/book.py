@@ -47,8 +47,8 @@ _RECOVER = """UPDATE attempt SET billing = 'unknown', outcome = 'stopped',
 """What is older than the newest run was looked through when that one opened the ledger."""
 _PRUNE = f"""DELETE FROM sample WHERE id IN (SELECT id FROM (
     SELECT id, row_number() OVER (PARTITION BY model ORDER BY id DESC) AS age FROM sample) WHERE age > {SAMPLES})"""  # noqa: S608
-_CARRIED = """WITH open AS (SELECT run_id, first_attempt FROM run WHERE job_name = ?1
-        AND number > (SELECT coalesce(max(number), 0) FROM run WHERE job_name = ?1 AND status = 'complete'))
+_CARRIED = """WITH open AS (SELECT run_id, first_attempt FROM run WHERE job_name = ?
+        AND number > (SELECT coalesce(max(number), 0) FROM run WHERE job_name = ? AND status = 'complete'))
     SELECT coalesce(sum(cost_pusd) FILTER (WHERE billing = 'charged'), 0),
         coalesce(sum(cost_pusd) FILTER (WHERE billing IN ('unknown', 'reserved')), 0)
     FROM attempt WHERE id >= (SELECT min(first_attempt) FROM open) AND run_id IN (SELECT run_id FROM open)"""
@@ -204,7 +204,7 @@ class Ledger:
 
     def carried(self, job_name: str) -> Carried:
         """What the runs of this job spent since its last complete one. Calls still reserved count as unknown."""
-        charged, unknown = self._read(_CARRIED, (job_name,))[0]
+        charged, unknown = self._read(_CARRIED, (job_name, job_name))[0]
         return Carried(charged_pusd=charged, unknown_pusd=unknown)
 
     # --- what is learned --------------------------------------------------------------------------------------
