@@ -214,7 +214,8 @@ def stopped_in_a_huge_input(lab: Lab, rows: int) -> Findings:
     case.codes.append(process.wait(120))
     took_s = time.monotonic() - began
     shown = read(case.runs()[-1] / "documents.parquet").num_rows
-    found = judge(case, lab.service.stats(), None, documents=shown, exact=True, codes=(130,))
+    # A call given up at the end of the grace time may have been delivered in that moment: it is booked unknown.
+    found = judge(case, lab.service.stats(), None, documents=shown, exact=False, codes=(130,))
     found.notes.append(
         f"{rows:,} rows, stopped with 1 s of grace: ended after {took_s:.1f} s with {shown:,} rows listed"
     )
