@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -94,26 +94,9 @@ def open_session(job: Job, ledger: Ledger | None = None) -> Session:
     model = _model(job)
     calibration = learn(ledger.samples(f"{job.model.provider}/{model}") if ledger else (), info.ratio_prior)
     plan = _plan(job, info, model, _input_tokens(job, info, calibration, ledger))
-    if job.kind == "extract":
-        from pipeline.kinds.extraction import compile_extraction
-        from pipeline.kinds.rows import extract, units
-
-        if job.extract is None:
-            raise JobError("extract: missing")
-        extraction = compile_extraction(job.extract)
-        return Session(
-            job=job,
-            info=info,
-            pricing=pricing,
-            plan=plan,
-            calibration=calibration,
-            steps=lambda documents: extract(documents, plan, extraction),
-            units=lambda documents: units(documents, plan, extraction),
-            fields=arrow_fields(orjson.loads(extraction.item_schema)),
-        )
     from pipeline.kinds.summarize import summarize
 
-    return Session(
+    session = Session(
         job=job,
         info=info,
         pricing=pricing,
@@ -121,6 +104,18 @@ def open_session(job: Job, ledger: Ledger | None = None) -> Session:
         calibration=calibration,
         steps=lambda documents: summarize(documents, plan, job.summarize),
         units=lambda documents: ((document,) for document in documents),
+    )
+    if job.extract is None or job.kind != "extract":
+        return session
+    from pipeline.kinds.extraction import compile_extraction
+    from pipeline.kinds.rows import extract, units
+
+    extraction = compile_extraction(job.extract)
+    return replace(
+        session,
+        steps=lambda documents: extract(documents, plan, extraction),
+        units=lambda documents: units(documents, plan, extraction),
+        fields=arrow_fields(orjson.loads(extraction.item_schema)),
     )
 
 
