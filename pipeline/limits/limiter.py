@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from pipeline.limits.bucket import Bucket
+from pipeline.limits.doubt import Doubt, Verdict
 from pipeline.limits.latency import Latency
+from pipeline.limits.outage import Outage
 from pipeline.types import Answer, Cause, RateInfo, Rejection, Reply
 
 __all__ = ["Lease", "Limiter"]
@@ -29,17 +31,18 @@ LAG_S = (0.04, 0.25)
 """Least and most that a call is first taken to be on its way, there and its headers back."""
 SOON_S = 0.5
 """Calls are opened this far ahead of their turn: a retry stands behind them."""
+UNLIKE = 0.3
+"""Calls differ in size from this mean deviation over the mean."""
+HELD_S = (1.0, 4.0)
+"""Seconds of its rate that a bucket is taken to have held at first, when it is first found empty by calls that are
+alike, and by calls that differ: these measure less well, so the next refusal had better come later."""
+ROOM = 1.5
+"""Of the rate of the bucket that is the likelier cause, for the other one."""
 SHRINK = 0.7
 REFUSED_DEPTH_S = 30.0
 """A depth that was refused is not tried again for this long."""
-EPISODES_CLOSE_S = 10.0
-CLOSE_EPISODES = 5
 OVERLOADED = (0.03, 0.2)
 """Weight of one more in the moving average of failures, and the average from which they are no accident."""
-OUTAGE_FAILURES = 10
-"""In a row, with no answer between them."""
-OUTAGE_WAIT_S = (1.0, 60.0)
-"""First and longest pause between probes."""
 
 _UNSENT = frozenset({Cause.STOPPED, Cause.BUDGET, Cause.TOO_LARGE})
 _GENERATED = frozenset({Cause.EMPTY, Cause.LOOP, Cause.CUT, Cause.BAD_BODY, Cause.CONTENT_FILTER})
@@ -77,7 +80,10 @@ class Limiter:
     ) -> None:
         self._requests = Bucket(requests_per_minute, now)
         self._tokens = Bucket(tokens_per_minute, now)
+        self._buckets = (self._requests, self._tokens)
         self._latency = Latency(timeout_s)
+        self._doubt = Doubt()
+        self._outage = Outage()
         self._known_concurrency = concurrency is not None
         self._most = concurrency if concurrency is not None else max_concurrency
         self._window = float(min(self._most, FIRST_CALLS))
@@ -96,11 +102,7 @@ class Limiter:
         self._lag_factor = 1.0
         self._pause_until = -math.inf
         self._episode_at = -math.inf
-        self._close_episodes = 0
         self._overload_share = 0.0
-        self._failures = 0  # in a row
-        self._outage_s = 0.0  # length of the present pause between probes; 0: none
-        self._outage_at = -math.inf
         self._widen(now)
 
     # what may be sent
@@ -110,7 +112,7 @@ class Limiter:
         again; math.inf: not before a lease is settled."""
         if now < self._pause_until:
             return max(self._pause_until - now, 1e-3)
-        if self._outage_s and any(other.probe for other in self._open.values()):
+        if self._outage.wait_s and any(other.probe for other in self._open.values()):
             return math.inf
         if len(self._open) >= int(self._window):
             self._full_at = now
@@ -131,10 +133,12 @@ class Limiter:
             started=now,
             depth=len(self._open) + 1,
             before=(self._requests.spent, self._tokens.spent),
-            probe=self._outage_s > 0,
+            probe=self._outage.wait_s > 0,
         )
-        self._requests.take(1, now)
-        self._tokens.take(reserved, now)
+        idle = not any(bucket.braked(now) for bucket in self._buckets)
+        for bucket, cost in zip(self._buckets, (1.0, reserved), strict=True):
+            bucket.idle = bucket.idle or idle
+            bucket.take(cost, now)
         self._leases += 1
         weight = 1 / min(self._leases, 50)
         self._mean_tokens += (tokens - self._mean_tokens) * weight
@@ -169,7 +173,7 @@ class Limiter:
     def slots(self, now: float) -> int:
         """How many calls it makes sense to have open, in flight and waiting together: what may be in flight, as far
         as the rates let it be reached in the next half second, and some ready to take a freed slot. At least 1."""
-        if self._outage_s or now < self._pause_until - 2:
+        if self._outage.wait_s or now < self._pause_until - 2:
             return len(self._open) + 1
         window = int(self._window)
         if not self._answers:
@@ -188,7 +192,7 @@ class Limiter:
     @property
     def troubled(self) -> bool:
         """Whether failures are more than accidents: then a failed call should back off for long; else it need not."""
-        return self._failures >= OUTAGE_FAILURES // 2 or self._overload_share > OVERLOADED[1] / 2
+        return self._outage.near or self._overload_share > OVERLOADED[1] / 2
 
     def timeout_s(self, now: float, *, tokens: int = 0, attempt: int = 1) -> float:
         """Seconds to give a call of `tokens` sent now, as `Latency.timeout_s` has learned them."""
@@ -215,7 +219,7 @@ class Limiter:
         self._answers += 1
         self._answered_depth = max(self._answered_depth, lease.depth)
         self._overload_share *= 1 - OVERLOADED[0]
-        self._alive(lease)
+        self._outage.alive(lease.started)
         elapsed_s, self._answered_at = now - self._answered_at, now
         self._requests.grow(now, elapsed_s)
         self._tokens.grow(now, elapsed_s)
@@ -226,6 +230,7 @@ class Limiter:
         elif lease.started <= self._full_at and (self._known_concurrency or not self._latency.slowed(2.0)):
             self._window += 1.0 if self._slow_start else 1 / self._window
         self._widen(now)
+        self._repace(self._doubt.answered(lease.started, now), now)
 
     def _rejected(self, lease: Lease, now: float, rejection: Rejection) -> None:
         if rejection.retry_after_s is not None:  # for the account, not just for this call
@@ -234,9 +239,8 @@ class Limiter:
             self._requests.correct(-1, lease.started)
             self._tokens.correct(-lease.reserved, lease.started)
             self._read(rejection.rate, now)
-            self._alive(lease)
-            if lease.started > self._episode_at:  # of calls sent before, refusals say nothing new
-                self._refused(lease, now, rejection.rate)
+            self._outage.alive(lease.started)
+            self._refused(lease, now, rejection.rate)
         elif rejection.cause in _DOWN:
             self._read(rejection.rate, now)
             self._failed(lease, now, rejection.cause)
@@ -244,7 +248,7 @@ class Limiter:
             self._answered(lease, now, rejection.rate)
         else:
             self._read(rejection.rate, now)
-            self._alive(lease)
+            self._outage.alive(lease.started)
 
     def _read(self, rate: RateInfo | None, now: float) -> None:
         """Learn from rate headers. A call leased shortly ago may not have arrived when they were written. The way
@@ -271,31 +275,63 @@ class Limiter:
         self._window = min(self._window, self._most)
 
     def _refused(self, lease: Lease, now: float, rate: RateInfo | None) -> None:
-        """The first 429 of an episode."""
-        previous, self._episode_at = self._episode_at, now
-        if rate is not None and (
+        """A 429: look for its cause, once an episode."""
+        episode = lease.started > self._episode_at  # of calls sent before, refusals say nothing new
+        brakes = [bucket for bucket in self._buckets if bucket.braked(lease.started)]
+        surprise = bool(brakes) and max(brakes, key=lambda bucket: bucket.braked_at).surprised
+        verdict = self._doubt.refused(lease.started, now, episode=episode, surprise=surprise)
+        if episode:
+            self._episode_at = now
+            for bucket in self._buckets if brakes else ():
+                bucket.empty(max(now, self._pause_until))
+        if verdict is not Verdict.CUT:
+            self._repace(verdict, now)
+        elif rate is not None and (
             (self._requests.synced and rate.remaining_requests == 0)
             or (self._tokens.synced and rate.remaining_tokens is not None and rate.remaining_tokens < lease.tokens)
         ):
             self._lag_factor = min(8.0, 2 * self._lag_factor)  # explained: the mirror ran ahead, trust it less
-            return
-        resume_at = max(now, self._pause_until)
-        for kind, bucket, cost in ((0, self._requests, 1), (1, self._tokens, lease.reserved)):
-            bucket.emptied(lease.started, lease.before[kind], cost, self._densest(lease, kind), resume_at)
-        # Where calls differ in size it is rather the tokens that ran out; where not, one of the two is enough.
-        (self._requests if self._size_spread > 0.3 else self._tokens).relax(1.5)
-        self._close_episodes = self._close_episodes + 1 if now - previous < EPISODES_CLOSE_S else 0
-        # A depth that was answered before is not the cause, unless refusals go on although the rates were cut.
-        if lease.depth > max(1, self._answered_depth if self._close_episodes < CLOSE_EPISODES else 1):
-            self._answered_depth = lease.depth - 1
-            self._refused_depth = (lease.depth, now)
-            self._shrink()
+        else:
+            if brakes:
+                self._measure(lease, now)
+            if lease.depth > max(1, self._answered_depth):  # a depth that was answered before is not the cause
+                self._answered_depth = lease.depth - 1
+                self._refused_depth = (lease.depth, now)
+                self._shrink()
 
-    def _densest(self, lease: Lease, kind: int) -> float:
+    def _measure(self, lease: Lease, now: float) -> None:
+        """Let both buckets learn from the refusal of `lease`. Where calls differ in size it is rather the tokens that
+        ran out; where not, one of the two is enough."""
+        alike = self._size_spread <= UNLIKE
+        held_s = HELD_S[0] if alike else HELD_S[1]
+        for kind, cost, typical in ((0, 1.0, 1.0), (1, lease.reserved, self._mean_tokens)):
+            self._buckets[kind].refused(
+                lease.started,
+                lease.before[kind],
+                cost,
+                typical=typical,
+                densest=self._densest(lease, kind, held_s),
+                held_s=held_s,
+                resume_at=max(now, self._pause_until),
+            )
+        if alike:
+            self._tokens.leave_room(ROOM * self._requests.rate * self._mean_tokens)
+        else:
+            self._requests.leave_room(ROOM * self._tokens.rate / max(1.0, self._mean_tokens))
+
+    def _repace(self, verdict: Verdict, now: float) -> None:
+        """Do what the doubt calls for: half the pace to see whether it matters, or more since it does not."""
+        if verdict is not Verdict.LEAVE:
+            for bucket in self._buckets:
+                bucket.scale({Verdict.HALVE: 0.5, Verdict.DOUBLE: 2.0}.get(verdict, 4.0), now)
+                if verdict is Verdict.ACQUIT:
+                    bucket.acquit(now)
+
+    def _densest(self, lease: Lease, kind: int, held_s: float) -> float:
         """Calls (kind 0) or tokens (1) a second that were accepted up to `lease`, over the stretch of the last seconds
-        where it was most, if the bucket held one second of its rate at the start of it: the rate is hardly less."""
+        where it was most, if the bucket held `held_s` of its rate at the start of it: the rate is hardly less."""
         return max(
-            (lease.before[kind] - other.before[kind]) / (lease.started - other.started + 1)
+            (lease.before[kind] - other.before[kind]) / (lease.started - other.started + held_s)
             for other in (lease, *self._recent)
             if other.started <= lease.started
         )
@@ -308,17 +344,7 @@ class Limiter:
         if self._overload_share > OVERLOADED[1] and lease.started > self._episode_at:
             self._episode_at, self._overload_share = now, 0.0
             self._shrink()
-        self._failures += 1
-        if self._failures >= OUTAGE_FAILURES and lease.started > self._outage_at:
-            self._outage_s = min(OUTAGE_WAIT_S[1], max(OUTAGE_WAIT_S[0], 2 * self._outage_s))
-            self._outage_at = now
-            self._pause_until = max(self._pause_until, now + self._outage_s)
-
-    def _alive(self, lease: Lease) -> None:
-        """The service said something of its own: an outage is over, if the call was sent since it began."""
-        if lease.started > self._outage_at:
-            self._failures = 0
-            self._outage_s = 0.0
+        self._pause_until = max(self._pause_until, now + self._outage.failed(lease.started, now))
 
     def _shrink(self) -> None:
         self._slow_start = False
