@@ -1,7 +1,7 @@
 """Writing to the local disk so that nothing is ever half visible, not even after a power loss.
 
-Order of a commit: write beside, fsync the file, rename, fsync the folder. New files and folders get the
-user's umask. What the disk refuses is a MachineError that names the path and the cause.
+Order of a commit: write beside, fsync the files, rename, fsync the folder. What the disk refuses is a MachineError that
+names the path and the cause.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from pipeline.errors import MachineError
 
-__all__ = ["atomic_write", "commit_folder", "fsync_folder", "machine_errors"]
+__all__ = ["commit_folder", "fsync_folder", "machine_errors"]
 
 _HINTS = {
     errno.ENOSPC: "Free some space and run the same command again.",
@@ -37,24 +35,6 @@ def machine_errors(path: Path) -> Iterator[None]:
         place = error.filename if isinstance(error.filename, str) else path
         cause = error.strerror or str(error) or type(error).__name__
         raise MachineError(f"{place}: {cause}", hint=_HINTS.get(error.errno or 0, "")) from error
-
-
-def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Create or replace `path` with what `write` puts into the open file, all of it or nothing.
-
-    Raises MachineError where the disk refuses; whatever `write` raises passes through. The old file stays then."""
-    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    with machine_errors(path):
-        try:
-            with beside.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        fsync_folder(path.parent)
 
 
 def fsync_folder(path: Path) -> None:
