@@ -15,11 +15,13 @@ from pipeline.dataset import DocumentRow
 from pipeline.dispatch import Answered as Answer
 from pipeline.dispatch import Dispatch
 from pipeline.errors import DocumentError
+from pipeline.estimate import Answered, Estimator
+from pipeline.progress import Counts
 from pipeline.readers import UniqueIds, Unread
 from pipeline.session import Session
 from pipeline.types import Attempt, Cause, Document, Outcome, Request, Result, Steps, Usage
 
-__all__ = ["Driver", "Observer", "Read", "Source"]
+__all__ = ["Driver", "Read", "Source"]
 
 FINISHED_AHEAD = 2_000
 """Finished documents that may wait for an earlier one to be written; then no new one is opened."""
@@ -27,24 +29,7 @@ BATCH = 64
 """Documents opened in one turn of the reading thread, at most."""
 
 Read: TypeAlias = Document | Unread
-Answered: TypeAlias = Sequence[Sequence[Outcome | None]]
-"""A unit's first steps as the ledger answers them, up to the first with an answer missing (None)."""
-Planned: TypeAlias = Callable[[Sequence[Document], Answered, Sequence[str]], None]
 Write: TypeAlias = Callable[[Sequence[DocumentRow]], None]
-
-
-@dataclass(slots=True, kw_only=True)
-class Observer:
-    """Who is told of what happens, on the event loop.
-
-    A unit is either `planned`, before the first of its calls is made and off the loop, in the thread of the steps; or
-    `answered` by the ledger alone."""
-
-    opened: Callable[[int], None] = lambda _documents: None
-    attempted: Callable[[Attempt], None] = lambda _attempt: None
-    finished: Callable[[DocumentRow], None] = lambda _row: None
-    planned: Planned = lambda _documents, _answered, _keys: None
-    answered: Callable[[Sequence[Result], Answered], None] = lambda _results, _answered: None
 
 
 @dataclass(slots=True, eq=False)
@@ -145,13 +130,15 @@ class Driver:
     """Drives every document's generator through dispatch and hands finished documents to `write` in order.
 
     Holds a bounded number of open documents, however many there are: new ones are opened as slots free, and the
-    requests of earlier documents go first."""
+    requests of earlier documents go first. What happens is counted in `counts`; each unit is estimated by `estimator`
+    when the first of its calls is not answered by the ledger, in the thread of the steps."""
 
-    def __init__(self, source: Source, dispatch: Dispatch, write: Write, observer: Observer) -> None:
+    def __init__(self, source: Source, dispatch: Dispatch, write: Write, counts: Counts, estimator: Estimator) -> None:
         self._source = source
         self._dispatch = dispatch
         self._write = write
-        self._observer = observer
+        self._counts = counts
+        self._estimator = estimator
         self._ready: list[tuple[int, int, _Unit, int]] = []  # place in the input, tie-breaker, unit, position
         self._ties = count()
         self._open = 0  # units
@@ -231,7 +218,6 @@ class Driver:
             units, rows = await loop.run_in_executor(self._reading, self._source.pull, requests)
         finally:
             self._pulling = False
-        self._observer.opened(sum(len(unit.documents) for unit in units) + len(rows))
         for sequence, row in rows:
             self._finish(sequence, row)
         self._open += len(units)
@@ -265,7 +251,7 @@ class Driver:
     async def _plan(self, documents: Sequence[Document], answered: Answered, keys: Sequence[str]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._stepping, self._observer.planned, documents, answered, keys)
+            await loop.run_in_executor(self._stepping, self._estimator.add, documents, answered, keys)
         finally:
             self._planning -= 1
 
@@ -291,7 +277,7 @@ class Driver:
         unit.missing -= 1
         served = unit.requests[position].documents
         for attempt in answered.attempts:
-            self._observer.attempted(attempt)
+            self._counts.attempted(attempt)
             unit.attempts[served[0]].append(attempt)
             for at, share in zip(served, _shares(attempt, len(served)), strict=True):
                 unit.shares[at].append(share)
@@ -302,7 +288,7 @@ class Driver:
         if rejected:
             await self._dispatch.ledger.reject(rejected)
         if unit.answered is not None:
-            self._observer.answered(results, unit.answered)
+            self._estimator.add_answered(results, unit.answered)
         for sequence, document, result, attempts, shares in zip(
             unit.sequences, unit.documents, results, unit.attempts, unit.shares, strict=True
         ):
@@ -312,7 +298,7 @@ class Driver:
 
     def _finish(self, sequence: int, row: DocumentRow) -> None:
         self._finished[sequence] = row
-        self._observer.finished(row)
+        self._counts.finished(row)
         self._wake.set()
 
     async def _store(self) -> None:

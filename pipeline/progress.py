@@ -29,7 +29,6 @@ BAR_S = 0.25
 class Counts:
     """Numbers of one run. `documents` counts by status, `calls` by billing; tokens are those paid for now."""
 
-    opened: int = 0
     documents: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     chunks: int = 0
@@ -46,9 +45,6 @@ class Counts:
     unknown_pusd: int = 0
     reused_pusd: int = 0
     unfound_evidence: int = 0
-
-    def opened_more(self, documents: int) -> None:
-        self.opened += documents
 
     def attempted(self, attempt: Attempt) -> None:
         if attempt.billing == "reused":

@@ -25,7 +25,7 @@ from pipeline.budget import Budget, money, pusd, usd
 from pipeline.config import Job
 from pipeline.dataset import DatasetWriter, DocumentRow
 from pipeline.dispatch import Dispatch, Gate
-from pipeline.driver import Driver, Observer, Read, Source
+from pipeline.driver import Driver, Read, Source
 from pipeline.estimate import Estimator, compared
 from pipeline.ledger import Ledger
 from pipeline.limits import Limiter
@@ -146,18 +146,11 @@ class _Run:
             for row in rows:
                 writer.write(row)
 
-        observer = Observer(
-            opened=counts.opened_more,
-            attempted=counts.attempted,
-            finished=counts.finished,
-            planned=self._estimator.add,
-            answered=self._estimator.add_answered,
-        )
         reads = islice(reads, self._options.limit)
         if self._options.sample is not None:
             reads = iter(_spread(reads, self._options.sample, job.sha256))
         self._source = Source(self._session, reads)
-        driver = Driver(self._source, self._dispatch, write, observer)
+        driver = Driver(self._source, self._dispatch, write, counts, self._estimator)
         shown = show_progress(self._console, counts, self._budget, lambda: self._total, self._note)
         progress = asyncio.create_task(shown)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,13 @@ from pipeline.budget import Budget
 from pipeline.config import LimitSettings, load_job
 from pipeline.dataset import DocumentRow
 from pipeline.dispatch import Dispatch, Gate
-from pipeline.driver import Driver, Observer, Read, Source
+from pipeline.driver import Driver, Read, Source
 from pipeline.errors import DocumentError, MachineError
+from pipeline.estimate import Estimator
 from pipeline.ledger import Ledger
 from pipeline.limits import Limiter
 from pipeline.pricing import Pricing
+from pipeline.progress import Counts
 from pipeline.readers import Unread
 from pipeline.session import Session, open_session
 from pipeline.types import Answer, Cause, Document, Reply, Request, Usage
@@ -36,10 +38,12 @@ class Echo:
         self.longest_s = longest_s
         self.asked: list[str] = []
         self.in_flight = self.most = 0
+        self.on_asked: Callable[[], None] = lambda: None
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
         text = request.messages[-1].content
         self.asked.append(text.split()[0])
+        self.on_asked()
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         await asyncio.sleep(self.draw.random() * self.longest_s)
@@ -82,11 +86,12 @@ def drive(
                 settings=LimitSettings(),
             )
 
-            def finished(_: DocumentRow) -> None:
-                if halt_after is not None and len(provider.asked) >= halt_after:
+            def asked() -> None:
+                if len(provider.asked) == halt_after:
                     dispatch.halt(Cause.STOPPED, "interrupted")
 
-            await Driver(Source(session, reads), dispatch, rows.extend, Observer(finished=finished)).run()
+            provider.on_asked = asked
+            await Driver(Source(session, reads), dispatch, rows.extend, Counts(), Estimator(session)).run()
 
     asyncio.run(main())
     return rows
