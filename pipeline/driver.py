@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -43,8 +43,8 @@ class _Unit:
     keys: list[str] = field(default_factory=list)
     outcomes: list[Outcome | None] = field(default_factory=list)
     missing: int = 0
-    attempts: list[list[Attempt]] = field(default_factory=list)
-    shares: list[list[Attempt]] = field(default_factory=list)
+    attempts: dict[int, list[Attempt]] = field(default_factory=lambda: defaultdict(list))  # by document
+    shares: dict[int, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     answered: list[Sequence[Outcome | None]] | None = field(default_factory=list)  # until the first call to be made
     results: list[Result] | None = None
 
@@ -72,8 +72,7 @@ class Source:
     exhausted: bool = False
     closed: bool = False
     _rows: list[tuple[int, DocumentRow]] = field(default_factory=list)
-    _pending: deque[tuple[int, Document]] = field(default_factory=deque)
-    _sequence: count[int] = field(default_factory=count)
+    _pending: deque[int] = field(default_factory=deque)  # places of documents not yet in a unit
     _unique: UniqueIds = field(default_factory=UniqueIds)
     _units: Iterator[tuple[Document, ...]] | None = None
 
@@ -88,42 +87,32 @@ class Source:
             if documents is None:
                 self.exhausted = True
                 break
-            unit = self._unit(documents)
+            sequences = tuple(self._pending.popleft() for _ in documents)
+            unit = _Unit(sequences, documents, self.session.steps(documents))
             unit.step(None)
             ready += len(unit.requests)
             opened.append(unit)
         rows, self._rows = self._rows, []
         return opened, rows
 
-    def _unit(self, documents: tuple[Document, ...]) -> _Unit:
-        sequences = tuple(self._pending.popleft()[0] for _ in documents)
-        steps = self.session.steps(documents)
-        none: tuple[list[list[Attempt]], ...] = ([[] for _ in documents], [[] for _ in documents])
-        return _Unit(sequences, documents, steps, attempts=none[0], shares=none[1])
-
     def _documents(self) -> Iterator[Document]:
         """The documents there is work on; the others become rows at once."""
-        for found in self.reads:
+        for sequence, found in enumerate(self.reads):
             if self.closed:
                 return
-            sequence = next(self._sequence)
             read = replace(found, id=self._unique(found.id))
-            settled = self._settled(read)
-            if settled is None and isinstance(read, Document):
-                self._pending.append((sequence, read))
+            if isinstance(read, Unread):
+                result = Result(status="failed", error_kind=read.error.kind, error=read.error.message)
+            elif self.listing is not None:
+                cause, message = self.listing
+                result = Result(status="skipped", error_kind=cause.value, error=message)
+            elif not read.text.strip():
+                result = Result(status="skipped", error_kind="empty", error="there is no text in it")
+            else:
+                self._pending.append(sequence)
                 yield read
-            elif settled is not None:
-                self._rows.append((sequence, _row(read, settled, ())))
-
-    def _settled(self, read: Read) -> Result | None:
-        if isinstance(read, Unread):
-            return Result(status="failed", error_kind=read.error.kind, error=read.error.message)
-        if self.listing is not None:
-            cause, message = self.listing
-            return Result(status="skipped", error_kind=cause.value, error=message)
-        if not read.text.strip():
-            return Result(status="skipped", error_kind="empty", error="there is no text in it")
-        return None
+                continue
+            self._rows.append((sequence, _row(read, result)))
 
 
 class Driver:
@@ -289,10 +278,8 @@ class Driver:
             await self._dispatch.ledger.reject(rejected)
         if unit.answered is not None:
             self._estimator.add_answered(results, unit.answered)
-        for sequence, document, result, attempts, shares in zip(
-            unit.sequences, unit.documents, results, unit.attempts, unit.shares, strict=True
-        ):
-            self._finish(sequence, _row(document, result, attempts, shares if len(results) > 1 else None))
+        for at, (sequence, document, result) in enumerate(zip(unit.sequences, unit.documents, results, strict=True)):
+            self._finish(sequence, _row(document, result, unit.attempts[at], unit.shares[at]))
         self._open -= 1
         self._wake.set()
 
@@ -331,9 +318,7 @@ def _shares(attempt: Attempt, documents: int) -> list[Attempt]:
     ]
 
 
-def _row(
-    read: Read, result: Result, attempts: Sequence[Attempt], shares: Sequence[Attempt] | None = None
-) -> DocumentRow:
+def _row(read: Read, result: Result, attempts: Sequence[Attempt] = (), shares: Sequence[Attempt] = ()) -> DocumentRow:
     """A finished document without its text."""
     text = read.text if isinstance(read, Document) else None
     return DocumentRow(
@@ -346,5 +331,5 @@ def _row(
         columns=read.columns,
         result=result,
         attempts=tuple(attempts),
-        shares=None if shares is None else tuple(shares),
+        shares=tuple(shares),
     )
