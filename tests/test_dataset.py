@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from pipeline.dataset import DatasetWriter, DocumentRow, arrow_fields, coerce, list_runs
 from pipeline.errors import MachineError
+from pipeline.kinds.extraction import self_contained
 from pipeline.types import Attempt, Chunk, ChunkResult, Evidence, Result, Span, Usage
 
 CONTRACT = {
@@ -281,22 +282,20 @@ def test_a_json_schema_gives_arrow_types() -> None:
         "list": {"type": "array", "items": {"type": "string", "format": "date"}},
         "loose": {"type": "array"},
         "address": {"$ref": "#/$defs/address"},
-        "tree": {"$ref": "#/$defs/tree"},
-        "remote": {"$ref": "https://example.org/schema.json"},
+        "named": {"$ref": "#/$defs/address", "minProperties": 1},
         "whole_or_real": {"oneOf": [{"type": "integer"}, {"type": "number"}]},
         "all": {"allOf": [{"type": "integer"}, {"minimum": 3}]},
     }
     definitions = {
         "address": {"type": "object", "properties": {"street": {"type": "string"}, "no": {"type": "integer"}}},
-        "tree": {"type": "object", "properties": {"name": {"type": "string"}, "child": {"$ref": "#/$defs/tree"}}},
     }
-    fields = arrow_fields({"type": "object", "properties": properties, "$defs": definitions})
+    fields = arrow_fields(self_contained({"type": "object", "properties": properties, "$defs": definitions}))
     assert {field.name: str(field.type) for field in fields} == {
         "text": "string", "whole": "int64", "real": "double", "flag": "bool", "day": "date32[day]",
         "moment": "timestamp[us, tz=UTC]", "choice": "dictionary<values=string, indices=int32, ordered=0>",
         "one": "int64", "mixed": "string", "any": "string", "yes": "string", "list": "list<element: date32[day]>",
         "loose": "string", "address": "struct<street: string, no: int64>",
-        "tree": "struct<name: string, child: string>", "remote": "string", "whole_or_real": "double", "all": "int64",
+        "named": "struct<street: string, no: int64>", "whole_or_real": "double", "all": "int64",
     }  # fmt: skip
 
 

@@ -64,67 +64,44 @@ def free_name(name: str, prefix: str, taken: Iterable[str]) -> str:
 
 
 def arrow_fields(schema: Mapping[str, Any]) -> list[pa.Field[Any]]:
-    """One nullable field for each property of a JSON Schema object, in its order.
+    """One nullable field for each property of a JSON Schema object without references, in its order.
 
     The same schema gives the same fields. Enums of strings become dictionaries, dates dates, nested objects structs,
-    arrays lists. What has no Arrow type (mixed unions, free-form objects, recursion) becomes a string: its JSON."""
-    whole = _merged(schema, schema, ())
-    return [pa.field(name, _type(part, schema, ())) for name, part in whole.get("properties", {}).items()]
+    arrays lists. What has no Arrow type (mixed unions, free-form objects) becomes a string: its JSON."""
+    return [pa.field(name, _type(part)) for name, part in _merged(schema).get("properties", {}).items()]
 
 
-def _merged(schema: Any, root: Mapping[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
-    """A schema with its local references and `allOf` parts folded in; {} where it says nothing."""
+def _merged(schema: Any) -> dict[str, Any]:
+    """A schema with its `allOf` parts folded in; {} where it says nothing."""
     if not isinstance(schema, Mapping):
         return {}
-    merged = {key: value for key, value in schema.items() if key not in {"$ref", "allOf"}}
-    parts = list(schema.get("allOf", ()))
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference not in seen:
-        parts.append(_at(reference, root))
-        seen = (*seen, reference)
-    for part in parts:
-        inner = _merged(part, root, seen)
+    merged = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in schema.get("allOf", ()):
+        inner = _merged(part)
         properties = {**inner.get("properties", {}), **merged.get("properties", {})}
         merged = {**inner, **merged, **({"properties": properties} if properties else {})}
     return merged
 
 
-def _at(reference: str, root: Mapping[str, Any]) -> Any:
-    """What a local reference (RFC 6901, as a fragment) points to; None for any other."""
-    if not reference.startswith("#"):
-        return None
-    place: Any = root
-    for step in reference[1:].split("/")[1:]:
-        place = place.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(place, Mapping) else None
-    return place
-
-
-def _type(schema: Any, root: Mapping[str, Any], seen: tuple[str, ...]) -> pa.DataType:
-    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
-        if reference in seen:
-            return TEXT
-        whole, seen = _merged(schema, root, seen), (*seen, reference)
-    else:
-        whole = _merged(schema, root, seen)
+def _type(schema: Any) -> pa.DataType:
+    whole = _merged(schema)
     if "const" in whole or "enum" in whole:
         return _common(_type_of(value) for value in whole.get("enum", [whole.get("const")]) if value is not None)
     for word in ("anyOf", "oneOf"):
         if word in whole:
-            options = [_merged(option, root, seen) for option in whole[word]]
-            raw = [part for part, option in zip(whole[word], options, strict=True) if option.get("type") != "null"]
-            return _common(_type(part, root, seen) for part in raw)
+            return _common(_type(part) for part in whole[word] if _merged(part).get("type") != "null")
     words = whole.get("type", "object" if "properties" in whole else "any")
     words = [words] if isinstance(words, str) else words
-    return _common(_simple(word, whole, root, seen) for word in words if word != "null")
+    return _common(_simple(word, whole) for word in words if word != "null")
 
 
-def _simple(word: str, schema: Mapping[str, Any], root: Mapping[str, Any], seen: tuple[str, ...]) -> pa.DataType:
+def _simple(word: str, schema: Mapping[str, Any]) -> pa.DataType:
     if word == "string":
         return {"date": pa.date32(), "date-time": TIME}.get(schema.get("format", ""), TEXT)
     if word == "array" and isinstance(schema.get("items"), Mapping):
-        return pa.list_(pa.field("element", _type(schema["items"], root, seen)))
+        return pa.list_(pa.field("element", _type(schema["items"])))
     if word == "object" and schema.get("properties"):
-        return pa.struct([pa.field(name, _type(part, root, seen)) for name, part in schema["properties"].items()])
+        return pa.struct([pa.field(name, _type(part)) for name, part in schema["properties"].items()])
     return {"integer": COUNT, "number": REAL, "boolean": FLAG}.get(word, TEXT)
 
 
