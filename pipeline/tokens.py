@@ -172,16 +172,20 @@ class Tokenizer:
         return np.asarray(begun, np.uint8)
 
 
+_LONG_RUN = 800_000
+
+
 def _tiktoken_ids(name: TokenizerName, text: str) -> Ids:
     """tiktoken's ids of `text`, which holds no surrogate.
 
     `\\s+(?!\\S)` backtracks once a character, and at a million tiktoken panics (with a BaseException). Such a run is
-    one piece, and the merge of a piece needs no pattern. A run that ends a text is left to cl100k's own `\\s++$`,
-    which takes the newlines before it along and does not backtrack."""
+    one piece, and the merge of a piece needs no pattern. A run before a newline takes `\\s*[\\r\\n]`, and one that ends a
+    text cl100k's own `\\s++$`, which takes the newlines before it along: neither backtracks."""
     encoding = _load_tiktoken(name)
     parts: list[Ids] = []
     done = 0
-    for run in _blank_runs(text) if len(text) > _LONG_RUN else ():
+    blank = rf"(?<![{_SPACES}])[{_SPACES}]{{{_LONG_RUN},}}+(?![\r\n])"
+    for run in re.finditer(blank, text) if len(text) > _LONG_RUN else ():
         last = run.end() == len(text)
         if last and name == "cl100k_base":
             break
@@ -215,30 +219,6 @@ def _segments(text: str) -> Iterator[str]:
         yield text[start : cut.start()]
         start = cut.start()
     yield text[start:] if start else text
-
-
-_LONG_RUN = 400_000
-_BLANK_RUN = re.compile(f"[{_SPACES}]+")
-
-
-def _blank_runs(text: str) -> Iterator[re.Match[str]]:
-    """Runs of more than 2 * _LONG_RUN white space with no newline in or after them (those take `\\s*[\\r\\n]`, which
-    does not backtrack), found by looking at every _LONG_RUN-th place."""
-    done = 0
-    for probe in range(_LONG_RUN, len(text), _LONG_RUN):
-        if probe < done or not _BLANK_RUN.match(text, probe, probe + 1):
-            continue
-        start = probe
-        while start > done and _BLANK_RUN.fullmatch(text, max(start - 4096, done), start):
-            start = max(start - 4096, done)
-        while start > done and _BLANK_RUN.match(text, start - 1, start):
-            start -= 1
-        run = _BLANK_RUN.match(text, start)
-        if run is None:
-            continue
-        done = run.end()
-        if done - start > 2 * _LONG_RUN and text[done : done + 1] not in ("\r", "\n"):
-            yield run
 
 
 # Where toktok 0.3.0's Unicode tables are older than tiktoken 0.14's, and U+017F, which folds to the "s" of a
