@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 
@@ -29,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @click.version_option(__version__, prog_name="docreduce")
 def main() -> None:
     """Long documents to summaries and typed records, in Parquet, with every token and cent accounted for."""
+    sys.stdout, sys.stderr = _outlet(sys.stdout, "stdout"), _outlet(sys.stderr, "stderr")
 
 
 JOB_FILE = click.argument("job_file", type=click.Path(path_type=Path, dir_okay=False))
@@ -75,8 +77,7 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
         else:
             from pipeline.report import print_run
 
-            with suppress(OSError):  # the terminal may have gone; the exit code still tells
-                print_run(manifest, stderr())
+            print_run(manifest, stderr())
             click.echo(manifest["run_dir"])
     sys.exit(exit_code(manifest))
 
@@ -204,9 +205,10 @@ def init(path: Path, kind: str) -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON Schema of the job file, for editors."""
-    from pipeline.config import job_schema
+    with reported(as_json=False):
+        from pipeline.config import job_schema
 
-    print_json(job_schema())
+        print_json(job_schema())
 
 
 @main.command(
@@ -268,10 +270,42 @@ def reported(as_json: bool) -> Iterator[None]:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read stdout has gone (`| head`): nothing is left to say, and Python's own flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+
+
+class _Outlet:
+    """A stream whose reader may go away (`| head`, a terminal that closes): what is written then goes nowhere, and the
+    command goes on to its own end and exit code. A disk that refuses what stdout holds is a MachineError."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def write(self, text: str) -> int:
+        if text != "":  # click asks with an empty one what the stream takes, and hears no error
+            with self._patient():
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._patient():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What is still in the stream's buffer must not fail again when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            if self._name == "stdout" and error.errno not in (errno.EPIPE, errno.EIO):
+                raise MachineError(f"{self._name}: {error.strerror}") from error
+
+
+def _outlet(stream: TextIO | None, name: str) -> TextIO:
+    return cast(TextIO, _Outlet(stream or open(os.devnull, "w", encoding="utf-8"), name))  # noqa: PTH123
 
 
 def print_json(value: Any) -> None:
