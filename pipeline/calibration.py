@@ -20,7 +20,7 @@ from pipeline.ledger import Sample
 from pipeline.pricing import Ratio, TextKind
 from pipeline.types import Attempt, Cause, Request
 
-__all__ = ["Answers", "Calibration", "Share", "learn", "sample", "text_kind"]
+__all__ = ["Answers", "Calibration", "learn", "sample", "text_kind"]
 
 TOKENS_PER_WORD = Ratio(1.2, 1.4, 2.2)
 """Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9."""
@@ -83,15 +83,6 @@ def _asked(request: Request) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """A share of calls: what is expected, and the interval it hardly leaves."""
-
-    low: float
-    expected: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class Answers:
     """Tokens of an answer: the mean and its interval; `sd` is that of single answers around it."""
 
@@ -113,16 +104,16 @@ class Calibration:
     fit_ratio: float | None = None
     fit_tokens: int | None = None
     top_ratio: float = 0.0
-    again: Share
+    again: Ratio
     again_output: float = 0.0
-    resolve: Share
+    resolve: Ratio
     resolve_size: tuple[float, float] = (0.0, 0.0)
     _outputs: Mapping[tuple[str, str], tuple[float, float, float]] = field(
         default_factory=dict
     )  # mean, variance, number
     _per_word: float | None = None
-    _cut: Mapping[str, Share] = field(default_factory=dict)
-    _invalid: Mapping[str, Share] = field(default_factory=dict)
+    _cut: Mapping[str, Ratio] = field(default_factory=dict)
+    _invalid: Mapping[str, Ratio] = field(default_factory=dict)
 
     def output(self, request: Request, ratio: Ratio) -> Answers:
         """Tokens of the answer to `request`, never above its limit. `ratio`: the model's tokens for one of ours."""
@@ -137,7 +128,7 @@ class Calibration:
         """Whether answers to such a request were seen."""
         return (request.stage, _asked(request)) in self._outputs
 
-    def cut(self, request: Request) -> Share:
+    def cut(self, request: Request) -> Ratio:
         """The share of such answers that break off."""
         return self._cut.get(_asked(request)) or _share(0, 0, CUT)
 
@@ -145,10 +136,10 @@ class Calibration:
         """Whether of anything that was asked for more than `share` of the answers certainly broke off."""
         return any(cut.low > share for cut in self._cut.values())
 
-    def invalid(self, request: Request) -> Share:
+    def invalid(self, request: Request) -> Ratio:
         """The share of such answers that have to be repaired: none of a summary's."""
         if request.schema is None:
-            return Share(0, 0, 0)
+            return Ratio(0, 0, 0)
         return self._invalid.get(_asked(request)) or _share(0, 0, INVALID)
 
 
@@ -260,10 +251,10 @@ def _prior(request: Request, ratio: Ratio, per_word: float | None) -> Ratio:
     )
 
 
-def _share(found: int, calls: int, prior: float) -> Share:
+def _share(found: int, calls: int, prior: float) -> Ratio:
     if not calls:
-        return Share(0.0, prior, 4 * prior)
+        return Ratio(0.0, prior, 4 * prior)
     weight = calls + SHARE_WEIGHT
     share = (found + prior * SHARE_WEIGHT) / weight
     reach = 2 * math.sqrt(share / weight)
-    return Share(max(0.0, share - reach), share, share + reach)
+    return Ratio(max(0.0, share - reach), share, share + reach)

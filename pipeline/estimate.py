@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
 
 from pipeline.budget import usd
-from pipeline.calibration import Share, text_kind
+from pipeline.calibration import text_kind
 from pipeline.config import Job
 from pipeline.dispatch import Forms
 from pipeline.errors import DocumentError, JobError
@@ -318,7 +318,7 @@ def _rates(session: Session, request: Request, kind: TextKind, scenario: Scenari
     return factor, _at(answers.mean, scenario), factor, *wrong, answers.sd
 
 
-def _at(values: Ratio | Share, scenario: Scenario) -> float:
+def _at(values: Ratio, scenario: Scenario) -> float:
     return {"low": values.low, "expected": values.expected}.get(scenario, values.high)
 
 

@@ -47,7 +47,7 @@ OFFLINE_WINDOW = 131_072
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The model's tokens divided by ours, as an interval and its expected value."""
+    """What is expected and the interval it hardly leaves: the model's tokens for one of ours, or a share of calls."""
 
     low: float
     expected: float

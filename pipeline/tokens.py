@@ -179,7 +179,7 @@ def _tiktoken_ids(name: TokenizerName, text: str) -> Ids:
     """tiktoken's ids of `text`, which holds no surrogate.
 
     `\\s+(?!\\S)` backtracks once a character, and at a million tiktoken panics (with a BaseException). Such a run is
-    one piece, and the merge of a piece needs no pattern. A run before a newline takes `\\s*[\\r\\n]`, and one that ends a
+    one piece, and the merge of a piece needs no pattern. A run before a newline takes `\\s*[\\r\\n]`, one that ends a
     text cl100k's own `\\s++$`, which takes the newlines before it along: neither backtracks."""
     encoding = _load_tiktoken(name)
     parts: list[Ids] = []
