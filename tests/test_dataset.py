@@ -206,7 +206,7 @@ def test_a_kept_column_named_like_ours_is_prefixed(tmp_path: Path) -> None:
         (0.5, 2**60 + 1, pa.string(), "0.5", "1152921504606846977"),
         (date(2020, 1, 2), datetime(2021, 1, 1, 5), pa.string(), "2020-01-02", "2021-01-01 05:00:00"),
         (date(2000, 1, 1), -719_163, pa.string(), "2000-01-01", "-719163"),
-        (Decimal("1.25"), 3, pa.decimal128(3, 2), Decimal("1.25"), Decimal(3)),
+        (Decimal("1.25"), Decimal("10.5"), pa.decimal128(4, 2), Decimal("1.25"), Decimal("10.50")),
         (2**70, 1, pa.string(), "1180591620717411303424", "1"),
         ({"a": 1}, "x", pa.string(), '{"a": 1}', "x"),
         (["a"], [1], pa.string(), '["a"]', "[1]"),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from decimal import Decimal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,21 @@ GROUP_CHARS = 2**24
 """A row group is written when it holds so many rows, or so many characters of text."""
 
 _UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError)
-_MIXES = ({int, float}, {int, Decimal})
-"""What may stand in one column; Arrow also takes an integer for a date, and cuts a datetime to one."""
 
 
 class Table:
     """Rows of fixed columns, and beside them carried ones whose names and types differ from input to input.
 
-    A carried column has the narrowest type that holds all its values: when a later row does not fit, the file is
-    written anew with a wider type, text at the widest. One named like a fixed column becomes `input_<name>`.
-    Strings are made valid Unicode. Not safe for threads."""
+    A carried column has the narrowest type that holds all its values, text at the widest: row groups of other types
+    than those before begin another piece of the file, and `close` makes one of them. A column named like a fixed one
+    becomes `input_<name>`. Strings are made valid Unicode. Not safe for threads."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.rows = 0
-        self._fixed = schema
-        self._carried: dict[str, pa.Field[Any]] = {}  # by the input's name
+        self._fixed = self._schema = schema
+        self._names: dict[str, str] = {}  # of the carried columns, by the input's
+        self._pieces: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
         self._buffer: list[tuple[Any, ...]] = []
         self._beside: list[Mapping[str, Any]] = []
@@ -52,8 +50,19 @@ class Table:
 
     def close(self) -> None:
         """Write what is left; the file is whole then, also without a row."""
-        self._flush()
-        self._open().close()
+        if self._buffer or not self._pieces:
+            self._flush()
+        if self._writer:
+            self._writer.close()
+        if len(self._pieces) == 1:
+            self._pieces[0].rename(self.path)
+            return
+        try:
+            self._unite(_wider)
+        except pa.ArrowException:  # a float would round whole numbers, or such: what differs becomes text
+            self._unite(lambda *_: pa.string())
+        for piece in self._pieces:
+            piece.unlink()
 
     def abandon(self) -> None:
         """Give up; the file may be anything."""
@@ -61,80 +70,50 @@ class Table:
             with contextlib.suppress(OSError, pa.ArrowException):  # the disk's failure is what made us give up
                 self._writer.close()
 
-    def _open(self) -> pq.ParquetWriter:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, self._schema(), compression="zstd")
-        return self._writer
-
-    def _schema(self) -> pa.Schema:
-        return pa.schema([*self._fixed, *self._carried.values()])
-
     def _flush(self) -> None:
-        if not self._buffer:
-            return
-        columns = zip(*self._buffer, strict=True)
+        for name in (name for row in self._beside for name in row if name not in self._names):
+            taken = {*self._fixed.names, *self._names.values()}
+            self._names[name] = free_name(well_formed(str(name)), "input_", taken)
+        columns = zip(*self._buffer, strict=True) if self._buffer else [()] * len(self._fixed)
         arrays = [_array(list(column), field.type) for column, field in zip(columns, self._fixed, strict=True)]
-        arrays += self._carried_arrays()
-        self._open().write_batch(pa.record_batch(arrays, schema=self._schema()))
+        carried = [_typed([row.get(name) for row in self._beside]) for name in self._names]
+        kinds = zip(self._names.values(), (array.type for array in carried), strict=True)
+        schema = pa.schema([*self._fixed, *(pa.field(name, kind) for name, kind in kinds)])
+        if self._writer is None or self._schema != schema:
+            if self._writer:
+                self._writer.close()
+            self._pieces.append(self.path.with_suffix(f".{len(self._pieces)}"))
+            self._writer = pq.ParquetWriter(self._pieces[-1], schema, compression="zstd")
+            self._schema = schema
+        self._writer.write_batch(pa.record_batch([*arrays, *carried], schema=schema))
         self.rows += len(self._buffer)
         self._buffer, self._beside, self._chars = [], [], 0
 
-    def _carried_arrays(self) -> list[pa.Array[Any]]:
-        names = dict.fromkeys([*self._carried, *(name for row in self._beside for name in row)])
-        known = {name: self._carried[name].type if name in self._carried else pa.null() for name in names}
-        found = {name: _fit([row.get(name) for row in self._beside], known[name]) for name in names}
-        try:
-            return self._widen({name: _wider(known[name], array.type) for name, array in found.items()}, found)
-        except pa.ArrowException:  # a float would round whole numbers, or such: what differs becomes text
-            kinds = {name: _wider(known[name], array.type, mix=False) for name, array in found.items()}
-            return self._widen(kinds, found)
-
-    def _widen(self, kinds: Mapping[str, pa.DataType], found: Mapping[str, pa.Array[Any]]) -> list[pa.Array[Any]]:
-        """Let the carried columns have `kinds` from now on; `found` in those types."""
-        arrays = [_as_type(array, kinds[name]) for name, array in found.items()]
-        before = self._carried
-        fields: dict[str, pa.Field[Any]] = {}
-        for name, kind in kinds.items():
-            taken = {*self._fixed.names, *(field.name for field in fields.values())}
-            fields[name] = pa.field(free_name(well_formed(str(name)), "input_", taken), kind)
-        self._carried = fields
-        if self._writer and fields != before:
-            try:
-                self._rewrite()
-            except pa.ArrowException:
-                self._carried = before
-                raise
-        return arrays
-
-    def _rewrite(self) -> None:
-        """Write what stands in the file anew in the schema that holds now, one row group at a time."""
-        self._open().close()
-        old = self.path.rename(self.path.with_suffix(".old"))
-        self._writer = None
-        schema = self._schema()
-        try:
-            with pq.ParquetFile(old) as file:
-                for number in range(file.num_row_groups):
-                    group = file.read_row_group(number)  # new columns only ever come behind those that are there
-                    columns = [_as_type(column, field.type) for column, field in zip(group.columns, schema)]  # noqa: B905
-                    columns += [pa.nulls(len(group), field.type) for field in list(schema)[len(columns) :]]
-                    self._open().write_table(pa.table(columns, schema=schema))
-        except pa.ArrowException:
-            self.abandon()
-            old.replace(self.path)
-            raise
-        old.unlink()
+    def _unite(self, wider: Callable[[pa.DataType, pa.DataType], pa.DataType]) -> None:
+        """Write the pieces as one file, whose columns have types that hold those of all pieces."""
+        kinds: dict[str, pa.DataType] = {}
+        for piece in self._pieces:
+            for field in pq.read_schema(piece):
+                known = kinds.setdefault(field.name, field.type)
+                if pa.types.is_null(known):
+                    kinds[field.name] = field.type
+                elif known != field.type and not pa.types.is_null(field.type):
+                    kinds[field.name] = wider(known, field.type)
+        schema = pa.schema(list(kinds.items()))
+        with pq.ParquetWriter(self.path, schema, compression="zstd") as out:
+            for piece in self._pieces:
+                with pq.ParquetFile(piece) as file:
+                    for number in range(file.num_row_groups):
+                        group = file.read_row_group(number)  # a column that came late stands behind those before
+                        columns = [_as_type(column, field.type) for column, field in zip(group.columns, schema)]  # noqa: B905
+                        columns += [pa.nulls(len(group), field.type) for field in list(schema)[len(columns) :]]
+                        out.write_table(pa.table(columns, schema=schema))
 
 
-def _fit(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
-    """`values` as `kind` if it holds them unchanged, else as the type they suggest, text if they suggest none."""
-    if not pa.types.is_null(kind):
-        with contextlib.suppress(*_UNFIT):
-            array = _array(values, kind)
-            if array.to_pylist() == values:  # Arrow cuts the time off a datetime for a date column
-                return array
+def _typed(values: list[Any]) -> pa.Array[Any]:
+    """`values` as the type they suggest, text if they suggest none."""
     types = {type(value) for value in values if value is not None}
-    if len(types) < 2 or any(types <= mix for mix in _MIXES):
+    if len(types) < 2 or types == {int, float}:  # Arrow also takes an integer for a date, and cuts a datetime to one
         with contextlib.suppress(*_UNFIT):
             array = _array(values, None)
             if _writable(array.type):
@@ -148,18 +127,14 @@ def _writable(kind: pa.DataType) -> bool:
     return bool(inner or not pa.types.is_struct(kind)) and all(map(_writable, inner))
 
 
-def _wider(one: pa.DataType, other: pa.DataType, *, mix: bool = True) -> pa.DataType:
-    """The type that holds both; text where none does, or where they are not to be mixed."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    if mix:
-        with contextlib.suppress(pa.ArrowException):
-            both = [pa.schema({"": one}), pa.schema({"": other})]
-            wider: pa.DataType = pa.unify_schemas(both, promote_options="permissive").field(0).type
-            return wider
-    return pa.string()
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds both; text where none does."""
+    try:
+        both = [pa.schema({"": one}), pa.schema({"": other})]
+        wider: pa.DataType = pa.unify_schemas(both, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return pa.string()
+    return wider
 
 
 def _as_type(array: Any, kind: pa.DataType) -> Any:
