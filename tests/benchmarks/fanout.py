@@ -1,6 +1,6 @@
 """How close the fan-out comes to the ideal makespan under a strict account, and what it provokes and loses.
 
-    python tests/benchmarks/fanout.py [--cases R,B,T,F,Q] [--modes given,headers,none] [--seeds 1,2,3]
+    python tests/benchmarks/fanout.py [--cases R,B,T,F,Q] [--modes floor,given,headers,none] [--seeds 1,2,3]
                                       [--peers] [--peers-python PYTHON]
 
 Cases (latency lognormal, median 800 ms, sigma 0.5; ideal = what the limits leave + the mean latency):
@@ -8,6 +8,11 @@ R 1,500 requests/min, burst 1 s, 750 calls of 4 KB; B the same rate, burst a who
 tokens/min, burst 6 s, 200 bodies of 1 to 100 KB; F is R with 3% 5xx, 2% resets and one hang of 60 s; Q no rates, five
 calls in flight, each 800 ms. Modes: limits given in the job, read from headers, or none (headers withheld).
 Every run is the product's own path, Dispatch with limiter, ledger and provider, in a process of its own.
+`floor` is a bare client that knows the account and the cost of every call, and sends each at the earliest moment it
+is let: the answers' own latencies, drawn in the order of the calls, make the rest of its makespan, and of ours.
+Columns: `late s` the last call accepted after the earliest moment the limits let it; `util` what was accepted less the
+burst, over what the limit let through meanwhile, from the first call to the last; `steady` the same for requests in
+the second half, when a limit that nobody told has been found.
 """
 
 from __future__ import annotations
@@ -45,14 +50,21 @@ class Case:
         """What the ideal allows for the last call itself."""
         return MEAN_LATENCY_S if "rpm" in self.config else self.config["lat"] / 1000
 
+    def costs(self) -> list[tuple[float, int]]:
+        """(requests, tokens) of every call, as the account charges them."""
+        return [(1.0, size // 4 + COMPLETION_TOKENS) for size in self.bodies]
+
+    def rates(self) -> tuple[float, float]:
+        """Requests and tokens a second."""
+        return self.config["rpm"] / 60, self.config["tpm"] / 60
+
     def ideal_s(self) -> float:
         """(work - burst) / rate + mean latency."""
         if "rpm" not in self.config:
             return len(self.bodies) * self.config["lat"] / 1000 / self.in_flight
-        rate, burst_s = self.config["rpm"] / 60, self.config["burst"]
-        tokens_rate = self.config["tpm"] / 60
-        tokens = sum(size // 4 + COMPLETION_TOKENS for size in self.bodies)
-        return max(len(self.bodies) / rate - burst_s, tokens / tokens_rate - burst_s, 0.0) + MEAN_LATENCY_S
+        work = (sum(cost) for cost in zip(*self.costs(), strict=True))
+        sending_s = (done / rate - self.config["burst"] for done, rate in zip(work, self.rates(), strict=True))
+        return max(*sending_s, 0.0) + MEAN_LATENCY_S
 
 
 def _lognormal_bodies(count: int) -> tuple[int, ...]:
@@ -69,6 +81,50 @@ CASES = {
     "F": replace(R, config={**R.config, "p500": 0.02, "p503": 0.01, "preset": 0.02, "hang_at": 375, "hang_ms": 60_000}),
     "Q": Case(config={"lat": 800, "sigma": 0}, bodies=(4_000,) * 150, in_flight=5),
 }
+
+
+# --- the floor: what no client can beat ---------------------------------------------------------------------------
+
+NETWORK_S = 0.03
+"""All but the first calls are sent this much after their moment, as the first ones take that long to connect."""
+
+
+def moments(case: Case) -> list[float]:
+    """When each call may go at the earliest, in seconds after the first one."""
+    now, levels = 0.0, [rate * case.config["burst"] for rate in case.rates()]
+    full, found = tuple(levels), []
+    for costs in case.costs():
+        short = zip(costs, levels, case.rates(), strict=True)
+        wait_s = max(0.0, *((cost - level) / rate for cost, level, rate in short))
+        now += wait_s
+        for kind, rate in enumerate(case.rates()):
+            levels[kind] = min(full[kind], levels[kind] + rate * wait_s) - costs[kind]
+        found.append(now)
+    return found
+
+
+async def send_at_once(url: str, case: Case) -> int:
+    """Send every body at its moment; how many were not answered."""
+    import aiohttp
+
+    slots, begin = asyncio.Semaphore(case.in_flight), asyncio.get_running_loop().time()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session, asyncio.TaskGroup() as group:
+
+        async def send(index: int, size: int, at: float) -> int:
+            body = f'{{"model":"m","messages":"ITEM-{index:08d} '.encode()
+            await asyncio.sleep(begin + at + (NETWORK_S if at else 0.0) - asyncio.get_running_loop().time())
+            async with slots:
+                for _ in range(100):
+                    async with session.post(f"{url}/v1/chat/completions", data=body.ljust(size, b"x")) as answer:
+                        await answer.read()
+                        if answer.status == 200:
+                            return 0
+                    await asyncio.sleep(0.005)
+            return 1
+
+        plan = enumerate(zip(case.bodies, moments(case), strict=True))
+        sending = [group.create_task(send(index, size, at)) for index, (size, at) in plan]
+    return sum(task.result() for task in sending)
 
 
 # --- the child: one run of the product, measured from inside ------------------------------------------------------
@@ -177,6 +233,10 @@ def child(url: str, name: str, mode: str) -> None:
     import pipeline.providers.openai  # noqa: F401
 
     before = time.process_time()
+    if mode == "floor":
+        lost = uvloop.run(send_at_once(url, CASES[name]))
+        print(json.dumps({"lost": lost, "cpu_s": time.process_time() - before, "peak_mb": 0}))
+        return
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         lost = runner.run(fan_out(url, CASES[name], mode, Path(folder)))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -193,6 +253,7 @@ class Measured:
     refused: int
     lost: int
     utilization: float
+    steady: float
     cpu_s_per_1000: float
     peak_mb: float
     max_in_flight: int
@@ -201,11 +262,14 @@ class Measured:
     def row(self) -> str:
         return (
             f"{self.ratio:8.3f} {self.late_s:6.2f} {self.refused:5d} {self.lost:5d} {self.repeated:5d} "
-            f"{self.utilization:7.3f} {self.cpu_s_per_1000:8.2f} {self.peak_mb:8.0f} {self.max_in_flight:6d}"
+            f"{self.utilization:7.3f} {self.steady:7.3f} {self.cpu_s_per_1000:8.2f} "
+            f"{self.peak_mb:8.0f} {self.max_in_flight:6d}"
         )
 
 
-HEADER = f"{'case':5}{'client':16}{'seed':>4} makespan/ideal late s  429s  lost again   util CPU/1000 peak MB flight"
+HEADER = f"{'case':5}{'client':16}{'seed':>4} makespan/ideal late s  429s  lost again " + (
+    "   util  steady CPU/1000 peak MB flight"
+)
 
 
 def measure(referee: Referee, name: str, seed: int, command: list[str]) -> Measured:
@@ -234,34 +298,39 @@ def measure(referee: Referee, name: str, seed: int, command: list[str]) -> Measu
         refused=stats["r429"],
         lost=len(case.bodies) - stats["unique_ok"],
         repeated=stats["dup_ok"],
-        utilization=_utilization(case, trace, stats),
+        utilization=_utilization(case, stats),
+        steady=_steady(case, trace, stats),
         cpu_s_per_1000=told["cpu_s"] / len(case.bodies) * 1000,
         peak_mb=told["peak_mb"],
         max_in_flight=stats["max_inflight"],
     )
 
 
-def _utilization(case: Case, trace: list[dict[str, Any]], end: dict[str, Any]) -> float:
-    """Accepted work over what the limit let through, in the second half of the sending (bursts are spent by then);
-    without rates: the share of time that the slots are busy, over all."""
+def _utilization(case: Case, end: dict[str, Any]) -> float:
+    """Accepted work less the burst over what the limit let through; without rates: the share of time that the slots
+    are busy."""
     if "rpm" not in case.config:
         busy_s = end["ok"] * case.config["lat"] / 1000
         return float(busy_s / ((end["last_resp"] - end["first_req"]) * case.in_flight))
+    passed_s = end["last_accept"] - end["first_req"]
+    done = zip((end["accepted"], end["acc_tokens"]), case.rates(), strict=True)
+    return float(max(work / rate - case.config["burst"] for work, rate in done) / passed_s)
+
+
+def _steady(case: Case, trace: list[dict[str, Any]], end: dict[str, Any]) -> float:
+    """Accepted requests over what the limit let through in the second half of the sending, bursts being spent."""
     begin, last = end["first_accept"], end["last_accept"]
     steady = [at for at in trace if begin + 0.5 * (last - begin) <= at["t_now"] <= begin + 0.95 * (last - begin)]
-    if len(steady) < 2:
+    if "rpm" not in case.config or len(steady) < 2:
         return math.nan
     first, final = steady[0], steady[-1]
-    passed_s = final["t_now"] - first["t_now"]
-    requests = (final["accepted"] - first["accepted"]) / (case.config["rpm"] / 60 * passed_s)
-    tokens = (final["acc_tokens"] - first["acc_tokens"]) / (case.config["tpm"] / 60 * passed_s)
-    return float(max(requests, tokens))
+    return float((final["accepted"] - first["accepted"]) / (case.rates()[0] * (final["t_now"] - first["t_now"])))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default="R,B,T,F,Q")
-    parser.add_argument("--modes", default="given,headers,none")
+    parser.add_argument("--modes", default="floor,given,headers,none")
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--peers", action="store_true", help="alternate with other clients")
     parser.add_argument("--peers-python", default=sys.executable, help="an interpreter that has them installed")
@@ -287,7 +356,9 @@ def main() -> None:
 
 def _commands(options: argparse.Namespace, url: str, name: str) -> list[tuple[str, list[str]]]:
     modes = ["given"] if name == "Q" else options.modes.split(",")
-    commands = [(f"ours {mode}", [sys.executable, __file__, "--child", url, name, mode]) for mode in modes]
+    if name not in {"R", "T"}:  # where slots or faults hold calls up too, the floor is not so simple
+        modes = [mode for mode in modes if mode != "floor"]
+    commands = [(mode, [sys.executable, __file__, "--child", url, name, mode]) for mode in modes]
     if options.peers:
         peers = Path(__file__).with_name("peers.py")
         case = CASES[name]
