@@ -74,7 +74,11 @@ def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
         reads = (document for source in discovered.sources for document in read(source, job.input))
         with closing(reads), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             run = _Run(session, options, ledger, provider, console, len(discovered.sources))
-            return runner.run(run.execute(reads))
+            manifest = runner.run(run.execute(reads))
+        if ledger.rotten:
+            told = f"{len(ledger.rotten):,} answers in the ledger were damaged; they were asked and paid for again"
+            console.print(told, style="yellow", soft_wrap=True)
+        return manifest
 
 
 def _recovered(ledger: Ledger) -> Iterator[str]:

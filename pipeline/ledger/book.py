@@ -58,7 +58,8 @@ all attempts would cost every settlement."""
 
 class Ledger:
     """One output folder's ledger. `notes`: what had to be done to open it, for people. `recovered`: the bounds
-    (pico-dollars) of calls that an ended process left in flight; they were booked unknown just now.
+    (pico-dollars) of calls that an ended process left in flight; they were booked unknown just now. `rotten`: keys
+    whose answer is not what was written; they are asked again.
 
     A context manager. Writing methods raise MachineError when the disk fails, and so does every one after."""
 
@@ -68,6 +69,7 @@ class Ledger:
         self.path = path
         self.notes: list[str] = []
         self.recovered: list[int] = []
+        self.rotten: set[str] = set()
         self._reader = connection
         self._writer = writer
         self._held = held  # the lock
@@ -82,7 +84,7 @@ class Ledger:
         with machine_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as failed:
-            held = lock(path.with_suffix(".lock.sqlite"))
+            held, freed = lock(path.with_suffix(".lock.sqlite"))
             failed.callback(held.close)
             connection, notes = open_file(path)
             failed.callback(connection.close)
@@ -94,7 +96,7 @@ class Ledger:
             failed.callback(reader.close)
             ledger = cls(reader, path, GroupWriter(connection, path), held)
             failed.pop_all()
-        ledger.notes, ledger.recovered = notes, recovered
+        ledger.notes, ledger.recovered = [*freed, *notes], recovered
         return ledger
 
     @classmethod
@@ -139,8 +141,10 @@ class Ledger:
                 query += " AND cause IS NULL AND NOT rejected"
             for row in self._read(query, part):
                 answer = stored(row)
-                if answer:  # a rotten one is asked again
+                if answer:
                     found[answer.key] = answer
+                else:
+                    self.rotten.add(row[0])
         return found
 
     async def reserve(

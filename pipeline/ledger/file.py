@@ -56,36 +56,54 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 def explain(error: Exception, path: Path) -> MachineError:
     """The MachineError for what SQLite said about the ledger at `path`."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return MachineError(f"{path}: {error}", hint=_HINTS.get(code, ""))
+    if path.is_dir():
+        return MachineError(f"{path}: is a folder, not a file", hint="Move it away and run the same command again.")
+    return MachineError(f"{path}: {error}", hint=_HINTS.get(_code(error), ""))
 
 
-def lock(path: Path) -> sqlite3.Connection:
-    """Make the output folder ours until the connection that comes back is closed, or its process ends, however it dies.
+def lock(path: Path) -> tuple[sqlite3.Connection, list[str]]:
+    """Make the output folder ours until the connection that comes back is closed, or its process ends, however it dies;
+    and what had to be done for it.
 
     The lock is SQLite's own on a write that is never made: it parts processes and runs within one, and a forked
     reader that outlives us does not hold it. Raises MachineError, kind "locked" if another run has the folder."""
     with machine_errors(path):
         path.touch()  # the system says why it refuses; SQLite does not
     try:
-        held = connect(path, wait_s=1)  # for one that only looks who holds it
         try:
-            held.execute("BEGIN IMMEDIATE")
-            held.execute(f"PRAGMA user_version = {os.getpid()}")
-            held.execute("COMMIT")
-            held.execute("BEGIN IMMEDIATE")
+            return _hold(path), []
         except sqlite3.DatabaseError as error:
-            with contextlib.closing(held):
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-                raise MachineError(
-                    f"{path.parent}: another run is at work in this output folder (process {_version(held)})",
-                    hint="Wait for it to end, or give this run another output.path.",
-                    kind="locked",
-                ) from error
+            if _code(error) not in _BROKEN:
+                raise
+            # It holds nothing, and the lock of another run stays: that is on the file, whatever is in it.
+            with machine_errors(path):
+                os.truncate(path, 0)
+            return _hold(path), [f"{path.name}: {error}; emptied, there is nothing to be lost in it"]
     except sqlite3.Error as error:
         raise explain(error, path) from error
+
+
+def _hold(path: Path) -> sqlite3.Connection:
+    held = connect(path, wait_s=1)  # for one that only looks who holds it
+    try:
+        held.execute("BEGIN IMMEDIATE")
+        held.execute(f"PRAGMA user_version = {os.getpid()}")
+        held.execute("COMMIT")
+        held.execute("BEGIN IMMEDIATE")
+    except sqlite3.DatabaseError as error:
+        with contextlib.closing(held):
+            if _code(error) != sqlite3.SQLITE_BUSY:
+                raise
+            raise MachineError(
+                f"{path.parent}: another run is at work in this output folder (process {_version(held)})",
+                hint="Wait for it to end, or give this run another output.path.",
+                kind="locked",
+            ) from error
     return held
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def connect(path: Path, *, read_only: bool = False, wait_s: float = 10) -> sqlite3.Connection:
@@ -112,7 +130,7 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, list[str]]:
             if aside:
                 saved = _salvage(aside, connection)
                 kept = f"kept as {aside.name}, a new one begun with {saved} rows read from it"
-                notes.append(f"{path.name}: {fault}; {kept}")
+                notes.append(f"{path.name}: {fault}; {kept}. Answers beyond these are asked and paid for again")
         except sqlite3.Error as error:
             raise explain(error, path) from error
         fsync_folder(path.parent)
@@ -132,7 +150,7 @@ def view_file(path: Path) -> sqlite3.Connection | None:
                 unused.pop_all()
                 return connection
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in _BROKEN:
+            if _code(error) not in _BROKEN:
                 raise explain(error, path) from error
     return None
 
@@ -163,7 +181,7 @@ def _fault(path: Path) -> str | None:
                 found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 return None if found == "ok" else f"corrupt ({found.splitlines()[-1]})"
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in _BROKEN:
+        if _code(error) not in _BROKEN:
             raise
         return f"corrupt or not a ledger ({error})"
     return None
