@@ -10,7 +10,7 @@ from pipeline.types import PICO
 __all__ = ["Budget", "money", "pusd", "usd"]
 
 
-def pusd(dollars: float) -> int:
+def pusd(dollars: float | Decimal) -> int:
     """Whole pico-dollars of an amount as a person wrote it."""
     return int((Decimal(str(dollars)) * PICO).to_integral_value(ROUND_HALF_UP))
 

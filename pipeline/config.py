@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import JobError
+from pipeline.types import ProviderName, TokenizerName
 
 __all__ = [
     "BudgetSettings",
@@ -53,7 +54,7 @@ class InputSettings(_Table):
 class ModelSettings(_Table):
     """Which model answers, and how it is asked."""
 
-    provider: Literal["offline", "modelslab", "openai", "anthropic"] = "offline"
+    provider: ProviderName = "offline"
     name: str = Field("baidu-ernie-4.5-21b-a3b", min_length=1)
     base_url: str | None = Field(None, description="The API's root; https, or loopback.")
     allow_insecure_base_url: bool = Field(False, description="Allow http to another host: the key travels readable.")
@@ -110,7 +111,7 @@ class ChunkingSettings(_Table):
 
     max_tokens: Positive | None = Field(None, description="Source tokens a chunk; default: what the window leaves.")
     overlap_tokens: Annotated[int, Field(ge=0)] = 0
-    tokenizer: Literal["o200k_base", "cl100k_base"] | None = Field(None, description="Default from the catalogue.")
+    tokenizer: TokenizerName | None = Field(None, description="Default from the catalogue.")
     engine: Literal["auto", "fast", "tiktoken"] = "auto"
 
 

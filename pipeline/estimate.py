@@ -31,7 +31,7 @@ from pipeline.pricing import Ratio, TextKind, bound, cost
 from pipeline.prompts.extract import empty_answer
 from pipeline.readers import Unread, discover, read
 from pipeline.session import Session, open_session
-from pipeline.types import Completion, Document, Outcome, Request, Result, Usage
+from pipeline.types import Completion, Document, Outcome, ProviderName, Request, Result, Usage
 
 __all__ = ["SCENARIOS", "Answered", "Estimator", "Scenario", "Tally", "compared", "estimate_job"]
 
@@ -374,7 +374,7 @@ def estimate_job(
 def _other(job: Job, name: str) -> Job:
     """The job with another model: what it says of its own model's window and price does not hold for that."""
     provider, slash, rest = name.partition("/")
-    if not slash or provider not in ("offline", "modelslab", "openai", "anthropic"):
+    if not slash or provider not in get_args(ProviderName):
         provider, rest = job.model.provider, name
     changes = {"provider": provider, "name": rest, "context_window": None}
     if provider != job.model.provider:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pipeline.budget import pusd
 from pipeline.config import Job, PricingSettings
 from pipeline.errors import JobError
-from pipeline.types import PICO, Usage
+from pipeline.types import ProviderName, TokenizerName, Usage
 
 __all__ = [
     "Capabilities",
@@ -37,8 +37,6 @@ __all__ = [
 
 TextKind: TypeAlias = Literal["prose", "code", "digits", "nonlatin"]
 """Kinds of text whose tokens differ between models; nonlatin: Chinese, Cyrillic, Arabic and every other script."""
-TokenizerName: TypeAlias = Literal["o200k_base", "cl100k_base"]
-TOKENIZERS: tuple[TokenizerName, ...] = get_args(TokenizerName)
 
 QUEUED_REQUESTS = 5
 """Calls ModelsLab takes at a time from one pay-as-you-go account, over all its endpoints."""
@@ -54,7 +52,7 @@ class Ratio:
     high: float
 
 
-EXACT: Mapping[TextKind, Ratio] = dict.fromkeys(("prose", "code", "digits", "nonlatin"), Ratio(1.0, 1.0, 1.0))
+EXACT: Mapping[TextKind, Ratio] = dict.fromkeys(get_args(TextKind), Ratio(1.0, 1.0, 1.0))
 UNKNOWN: Mapping[TextKind, Ratio] = {
     "prose": Ratio(0.9, 1.15, 1.6),
     "code": Ratio(0.9, 1.2, 1.7),
@@ -110,7 +108,7 @@ class ModelInfo:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     id: Annotated[str, Field(min_length=1)]
-    provider: Annotated[str, Field(pattern="^(offline|modelslab|openai|anthropic)$")] = "modelslab"
+    provider: ProviderName = "modelslab"
     maker: str = ""
     context_window: Positive | None = None
     safe_window: Positive | None = None
@@ -185,7 +183,9 @@ def _parse(text: str, source: str) -> dict[str, ModelInfo]:
     }
 
 
-def model_info(provider: str, name: str, extra: Path | None = None, *, base_url: str | None = None) -> ModelInfo:
+def model_info(
+    provider: ProviderName, name: str, extra: Path | None = None, *, base_url: str | None = None
+) -> ModelInfo:
     """What is known of `name` at `provider`: from the user's catalogue, ours, or the package genai-prices.
 
     A model nobody knows comes back with neither window nor price. Raises JobError for a model without a chat form."""
@@ -202,7 +202,7 @@ def model_info(provider: str, name: str, extra: Path | None = None, *, base_url:
     return ModelInfo(id=name, provider=provider, concurrency=concurrency, notes="not in the catalogue")
 
 
-def _from_genai_prices(provider: str, name: str, base_url: str | None) -> ModelInfo:
+def _from_genai_prices(provider: ProviderName, name: str, base_url: str | None) -> ModelInfo:
     import genai_prices
 
     info = ModelInfo(id=name, provider=provider, notes="not known to genai-prices")
@@ -219,31 +219,27 @@ def _from_genai_prices(provider: str, name: str, base_url: str | None) -> ModelI
     except LookupError:
         return info
     window, price = found.model.context_window, found.model_price
-    input_pusd, output_pusd = _dearest(price.input_mtok, window), _dearest(price.output_mtok, window)
-    cached_pusd = _dearest(price.cache_read_mtok, window)
     pricing = None
-    if input_pusd is not None and output_pusd is not None:
-        pricing = Pricing(
-            mode="per_token",
-            source=f"genai-prices {metadata.version('genai-prices')}",
-            input_pusd=input_pusd,
-            output_pusd=output_pusd,
-            cached_input_pusd=input_pusd if cached_pusd is None else cached_pusd,
-            reasoning_pusd=output_pusd,
+    if price.input_mtok is not None and price.output_mtok is not None:
+        stated = PricingSettings(
+            input_usd_per_million=_dearest(price.input_mtok, window),
+            output_usd_per_million=_dearest(price.output_mtok, window),
+            cached_input_usd_per_million=_dearest(price.cache_read_mtok, window),
         )
+        pricing = _from_settings(stated, f"genai-prices {metadata.version('genai-prices')}")
     return replace(
         info, maker=found.provider.name, context_window=window, safe_window=window, pricing=pricing, notes=""
     )
 
 
-def _dearest(price: Any, window: int | None) -> int | None:
-    """Pico-dollars a token from USD a million, plain or tiered by input length: the dearest tier within the window."""
+def _dearest(price: Any, window: int | None) -> float | None:
+    """USD a million tokens of a price, plain or tiered by input length: the dearest tier within the window."""
     if price is None:
         return None
     if isinstance(price, Decimal):
-        return _per_token(price)
+        return float(price)
     reached = [tier.price for tier in price.tiers if window is None or tier.start < window]
-    return _per_token(max([price.base, *reached]))
+    return float(max([price.base, *reached]))
 
 
 def _openai_tokenizer(name: str) -> TokenizerName | None:
@@ -254,7 +250,7 @@ def _openai_tokenizer(name: str) -> TokenizerName | None:
         encoding = tiktoken.encoding_name_for_model(name)
     except KeyError:
         return None
-    return next((known for known in TOKENIZERS if known == encoding), None)
+    return next((known for known in get_args(TokenizerName) if known == encoding), None)
 
 
 def window_for(job: Job, info: ModelInfo) -> int:
@@ -273,14 +269,10 @@ def window_for(job: Job, info: ModelInfo) -> int:
 # --- prices ------------------------------------------------------------------------------------------------------
 
 
-def _per_token(usd_per_million: Decimal) -> int:
-    return int((usd_per_million * PICO / 1_000_000).to_integral_value(ROUND_HALF_UP))
-
-
 def _from_settings(settings: PricingSettings, source: str) -> Pricing:
     def rate(usd_per_million: float | None, default: int = 0) -> int:
-        # The decimal the user wrote, not the float's binary expansion.
-        return default if usd_per_million is None else _per_token(Decimal(str(usd_per_million)))
+        # The decimal that was written, not the float's binary expansion.
+        return default if usd_per_million is None else pusd(Decimal(str(usd_per_million)) / 1_000_000)
 
     if settings.mode == "per_call":
         return Pricing(mode="per_call", source=source, call_pusd=pusd(settings.usd_per_call or 0))

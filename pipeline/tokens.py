@@ -23,11 +23,11 @@ import tiktoken
 from numpy.typing import NDArray
 
 from pipeline.errors import MachineError
+from pipeline.types import TokenizerName
 from pipeline.unicode import well_formed
 
-__all__ = ["ADDITIVE", "SEGMENT", "Tokenizer", "TokenizerName", "tokenizer"]
+__all__ = ["ADDITIVE", "SEGMENT", "Tokenizer", "tokenizer"]
 
-TokenizerName: TypeAlias = Literal["o200k_base", "cl100k_base"]
 Ids: TypeAlias = NDArray[np.uint32]
 
 SEGMENT = 262_144

@@ -35,6 +35,7 @@ __all__ = [
     "Message",
     "Outcome",
     "Provider",
+    "ProviderName",
     "RateInfo",
     "Rejection",
     "Reply",
@@ -45,12 +46,15 @@ __all__ = [
     "Stage",
     "Status",
     "Steps",
+    "TokenizerName",
     "Usage",
 ]
 
 PICO = 10**12
 """Pico-dollars in a dollar."""
 
+ProviderName: TypeAlias = Literal["offline", "modelslab", "openai", "anthropic"]
+TokenizerName: TypeAlias = Literal["o200k_base", "cl100k_base"]
 Status: TypeAlias = Literal["ok", "partial", "failed", "skipped"]
 Stage: TypeAlias = Literal["map", "reduce", "repair", "resolve"]
 Billing: TypeAlias = Literal["charged", "free", "unknown", "reused"]
@@ -204,14 +208,11 @@ class Request:
             self.max_words,
             self.salt,
         ]
-        return hashlib.sha256(_canonical(identity)).hexdigest()
-
-
-def _canonical(value: object) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # a lone surrogate: orjson writes strict UTF-8 only
-        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        try:
+            canonical = orjson.dumps(identity)
+        except TypeError:  # a lone surrogate: orjson writes strict UTF-8 only
+            canonical = json.dumps(identity, separators=(",", ":")).encode()
+        return hashlib.sha256(canonical).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,8 +100,8 @@ def test_tiers_within_the_window_are_priced_at_the_dearest() -> None:
     from genai_prices.types import Tier, TieredPrices
 
     tiers = TieredPrices(base=Decimal(3), tiers=[Tier(start=200_000, price=Decimal(6))])
-    assert pricing._dearest(tiers, 1_000_000) == 6_000_000
-    assert pricing._dearest(tiers, 200_000) == 3_000_000
+    assert pricing._dearest(tiers, 1_000_000) == 6
+    assert pricing._dearest(tiers, 200_000) == 3
 
 
 def test_another_host_does_not_get_the_makers_price() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline import tokens
 from pipeline.errors import MachineError
-from pipeline.tokens import ADDITIVE, Tokenizer, TokenizerName, tokenizer
+from pipeline.tokens import ADDITIVE, Tokenizer, tokenizer
+from pipeline.types import TokenizerName
 
 NAMES: tuple[TokenizerName, ...] = ("o200k_base", "cl100k_base")
 FORMATS = Path(__file__).parents[1] / ".." / "shared" / "data" / "formats"
