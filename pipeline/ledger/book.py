@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.errors import MachineError
-from pipeline.ledger.file import MIGRATIONS, connect, explain, lock, open_file, view_file
+from pipeline.ledger.file import MIGRATIONS, connect, explain, keep_aside, lock, migrate, view_file
 from pipeline.ledger.rows import (
     SAMPLE,
     STORED,
@@ -30,7 +30,7 @@ from pipeline.ledger.rows import (
     utf8,
 )
 from pipeline.ledger.writer import GroupWriter, Value
-from pipeline.storage import machine_errors
+from pipeline.storage import fsync_folder, machine_errors
 from pipeline.types import Attempt, Cause, Request
 
 __all__ = ["Ledger"]
@@ -64,7 +64,7 @@ class Ledger:
     A context manager. Writing methods raise MachineError when the disk fails, and so does every one after."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, writer: GroupWriter | None, held: sqlite3.Connection | None
+        self, connection: sqlite3.Connection, path: Path, writer: GroupWriter | None, held: IO[str] | None
     ) -> None:
         self.path = path
         self.notes: list[str] = []
@@ -84,11 +84,13 @@ class Ledger:
         with machine_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as failed:
-            held, freed = lock(path.with_suffix(".lock.sqlite"))
-            failed.callback(held.close)
-            connection, notes = open_file(path)
-            failed.callback(connection.close)
+            held = failed.enter_context(lock(path.with_suffix(".lock")))
             try:
+                notes = keep_aside(path)
+                connection = connect(path)
+                failed.callback(connection.close)
+                migrate(connection)
+                fsync_folder(path.parent)
                 recovered = _recover(connection)
                 reader = connect(path, read_only=True)
             except sqlite3.Error as error:
@@ -96,7 +98,7 @@ class Ledger:
             failed.callback(reader.close)
             ledger = cls(reader, path, GroupWriter(connection, path), held)
             failed.pop_all()
-        ledger.notes, ledger.recovered = [*freed, *notes], recovered
+        ledger.notes, ledger.recovered = notes, recovered
         return ledger
 
     @classmethod

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from pipeline.errors import MachineError
-from pipeline.storage import fsync_folder, machine_errors
+from pipeline.storage import machine_errors
 
-__all__ = ["connect", "explain", "lock", "open_file", "view_file"]
+__all__ = ["connect", "explain", "keep_aside", "lock", "migrate", "view_file"]
 
 APPLICATION_ID = 0x646F6372  # "docr": SQLite's own place for a file's owner
 MIGRATIONS = (
@@ -39,7 +40,6 @@ MIGRATIONS = (
     """,
 )
 """Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
-TABLES = ("run", "attempt", "answer", "sample", "pin")
 
 CHECK_BYTES = 2**28
 """Up to this size a file is checked page by page when it is opened (about 0.3 s); beyond, only its frame."""
@@ -48,7 +48,7 @@ _HINTS = {
     sqlite3.SQLITE_FULL: "Free some space and run the same command again.",
     sqlite3.SQLITE_READONLY: "Check who owns the output folder and its permissions.",
     sqlite3.SQLITE_CANTOPEN: "Check who owns the output folder and its permissions.",
-    sqlite3.SQLITE_CORRUPT: "Run the same command again: the file is checked, kept aside and read out.",
+    sqlite3.SQLITE_CORRUPT: "Run the same command again: the file is checked, and kept aside for a new one.",
     sqlite3.SQLITE_BUSY: "Another program holds the ledger open for writing: close it.",
 }
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -61,44 +61,25 @@ def explain(error: Exception, path: Path) -> MachineError:
     return MachineError(f"{path}: {error}", hint=_HINTS.get(_code(error), ""))
 
 
-def lock(path: Path) -> tuple[sqlite3.Connection, list[str]]:
-    """Make the output folder ours until the connection that comes back is closed, or its process ends, however it dies;
-    and what had to be done for it.
+def lock(path: Path) -> IO[str]:
+    """Make the output folder ours until the file that comes back is closed, or its process ends, however it dies.
 
-    The lock is SQLite's own on a write that is never made: it parts processes and runs within one, and a forked
-    reader that outlives us does not hold it. Raises MachineError, kind "locked" if another run has the folder."""
-    with machine_errors(path):
-        path.touch()  # the system says why it refuses; SQLite does not
-    try:
+    Raises MachineError, kind "locked" if another run has the folder, of this process or another."""
+    with machine_errors(path), contextlib.ExitStack() as failed:
+        held = failed.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
         try:
-            return _hold(path), []
-        except sqlite3.DatabaseError as error:
-            if _code(error) not in _BROKEN:
-                raise
-            # It holds nothing, and the lock of another run stays: that is on the file, whatever is in it.
-            with machine_errors(path):
-                os.truncate(path, 0)
-            return _hold(path), [f"{path.name}: {error}; emptied, there is nothing to be lost in it"]
-    except sqlite3.Error as error:
-        raise explain(error, path) from error
-
-
-def _hold(path: Path) -> sqlite3.Connection:
-    held = connect(path, wait_s=1)  # for one that only looks who holds it
-    try:
-        held.execute("BEGIN IMMEDIATE")
-        held.execute(f"PRAGMA user_version = {os.getpid()}")
-        held.execute("COMMIT")
-        held.execute("BEGIN IMMEDIATE")
-    except sqlite3.DatabaseError as error:
-        with contextlib.closing(held):
-            if _code(error) != sqlite3.SQLITE_BUSY:
-                raise
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            held.seek(0)
             raise MachineError(
-                f"{path.parent}: another run is at work in this output folder (process {_version(held)})",
+                f"{path.parent}: another run is at work in this output folder (process {held.read()})",
                 hint="Wait for it to end, or give this run another output.path.",
                 kind="locked",
             ) from error
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        failed.pop_all()
     return held
 
 
@@ -106,36 +87,40 @@ def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def connect(path: Path, *, read_only: bool = False, wait_s: float = 10) -> sqlite3.Connection:
-    """A connection in autocommit, which waits `wait_s` for a writer of another program. Raises sqlite3.Error."""
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit, which waits 10 s for a writer of another program. Raises sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     return sqlite3.connect(
-        uri, uri=True, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=512
+        uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=512
     )
 
 
-def open_file(path: Path) -> tuple[sqlite3.Connection, list[str]]:
-    """The writing connection to a sound ledger of this version at `path`, and what had to be done to get it.
+def keep_aside(path: Path) -> list[str]:
+    """Rename a broken or foreign file at `path`, never delete it; what there is to say of it.
 
-    A broken or foreign file is renamed, never deleted, and a new one begun with whatever answers could be read.
-    Raises MachineError for a disk that fails and for a ledger of a newer version; sqlite3.Error is translated."""
-    notes = []
-    with contextlib.ExitStack() as failed:
-        try:
-            fault = _fault(path)
-            aside = _set_aside(path) if fault else None
-            connection = connect(path)
-            failed.callback(connection.close)
-            _migrate(connection)
-            if aside:
-                saved = _salvage(aside, connection)
-                kept = f"kept as {aside.name}, a new one begun with {saved} rows read from it"
-                notes.append(f"{path.name}: {fault}; {kept}. Answers beyond these are asked and paid for again")
-        except sqlite3.Error as error:
-            raise explain(error, path) from error
-        fsync_folder(path.parent)
-        failed.pop_all()
-    return connection, notes
+    Raises MachineError for a ledger of a newer version, sqlite3.Error for a disk that fails."""
+    fault = _fault(path)
+    if not fault:
+        return []
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.aside-{number}{path.suffix}")).exists():
+        number += 1
+    with machine_errors(path):
+        path.rename(aside)
+        for log in ("-wal", "-shm"):  # they belong to it by name
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
+    return [f"{path.name}: {fault}; kept as {aside.name}, and a new one begun: answers it holds will be paid for again"]
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to this version, each step in a transaction of its own, and set how it is written."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: each check-pointing costs two more fsyncs
+    for version in range(_version(connection), len(MIGRATIONS)):
+        script = f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1};"
+        connection.executescript(f"{script} PRAGMA application_id = {APPLICATION_ID}; COMMIT;")
 
 
 def view_file(path: Path) -> sqlite3.Connection | None:
@@ -185,50 +170,3 @@ def _fault(path: Path) -> str | None:
             raise
         return f"corrupt or not a ledger ({error})"
     return None
-
-
-def _set_aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.aside-{number}{path.suffix}")).exists():
-        number += 1
-    with machine_errors(path):
-        path.rename(aside)
-        for log in ("-wal", "-shm"):  # they belong to it by name
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
-    return aside
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to this version, each step in a transaction of its own, and set how it is written."""
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: each check-pointing costs two more fsyncs
-    for version in range(_version(connection), len(MIGRATIONS)):
-        script = f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1};"
-        connection.executescript(f"{script} PRAGMA application_id = {APPLICATION_ID}; COMMIT;")
-
-
-def _salvage(aside: Path, connection: sqlite3.Connection) -> int:
-    """Copy what can be read of a broken ledger, from both ends of every table; the number of rows.
-
-    An answer with a flipped bit is caught by its checksum when it is asked for."""
-    saved = 0
-    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(connect(aside, read_only=True)) as old:
-        if _pragma(old, "application_id") != APPLICATION_ID:
-            return 0
-        connection.execute("BEGIN IMMEDIATE")
-        for table in TABLES:
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            place = f"{table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-            for direction in ("ASC", "DESC"):
-                for row in _readable(old, f"SELECT {', '.join(columns)} FROM {table} ORDER BY rowid {direction}"):  # noqa: S608
-                    saved += connection.execute(f"INSERT OR IGNORE INTO {place}", row).rowcount
-        connection.execute("COMMIT")
-    return saved
-
-
-def _readable(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
-    """Rows up to the first page that cannot be read."""
-    with contextlib.suppress(sqlite3.DatabaseError):
-        yield from connection.execute(query)
