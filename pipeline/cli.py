@@ -71,13 +71,13 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
 
         job = load(job_file, options)
         chosen = RunOptions(fresh=fresh, retry_failed=retry_failed, limit=options["limit"])
-        manifest = run_job(job, chosen, stderr(quiet=quiet))
+        manifest = run_job(job, chosen, console(sys.stderr, quiet=quiet))
         if as_json:
             print_json(manifest)
         else:
             from pipeline.report import print_run
 
-            print_run(manifest, stderr())
+            print_run(manifest, console(sys.stderr))
             click.echo(manifest["run_dir"])
     sys.exit(exit_code(manifest))
 
@@ -99,19 +99,15 @@ def estimate(
     """What a job would send and cost; sends nothing, unless a sample is asked for."""
     with reported(options["as_json"]):
         from pipeline.estimate import estimate_job
+        from pipeline.report import print_estimate
 
         job, limit = load(job_file, options), options["limit"]
         if sample:
             from pipeline.run import RunOptions, run_job
 
-            run_job(job, RunOptions(limit=limit, sample=sample, fresh=fresh), stderr())
+            run_job(job, RunOptions(limit=limit, sample=sample, fresh=fresh), console(sys.stderr))
         result = estimate_job(job, limit=limit, fresh=fresh, compare=compare, by_document=by is not None)
-        if options["as_json"]:
-            print_json(result)
-        else:
-            from pipeline.report import print_estimate
-
-            print_estimate(result, stdout())
+        show(result, options["as_json"], print_estimate)
 
 
 @main.command()
@@ -122,11 +118,7 @@ def report(run_dir: Path, as_json: bool) -> None:
     with reported(as_json):
         from pipeline.report import print_run, read_manifest
 
-        manifest = read_manifest(run_dir)
-        if as_json:
-            print_json(manifest)
-        else:
-            print_run(manifest, stdout())
+        show(read_manifest(run_dir), as_json, print_run)
 
 
 @main.command()
@@ -138,11 +130,7 @@ def runs(output_dir: Path, as_json: bool) -> None:
         from pipeline.dataset import list_runs
         from pipeline.report import print_runs
 
-        found = list_runs(output_dir)
-        if as_json:
-            print_json({"runs": found})
-        else:
-            print_runs(found, stdout())
+        show({"runs": list_runs(output_dir)}, as_json, print_runs)
 
 
 @main.command()
@@ -157,10 +145,7 @@ def models(live: bool, provider: str, base_url: str | None, catalogue: Path | No
         from pipeline.report import model_rows, print_models
 
         rows = model_rows(live=live, provider=provider, base_url=base_url, extra=catalogue)
-        if as_json:
-            print_json({"models": rows})
-        else:
-            print_models(rows, stdout())
+        show({"models": rows}, as_json, print_models)
 
 
 @main.command()
@@ -176,11 +161,7 @@ def chunk(file: Path, as_json: bool, **options: Any) -> None:
     with reported(as_json):
         from pipeline.report import chunk_plan, print_chunks
 
-        plan = chunk_plan(file, **options)
-        if as_json:
-            print_json(plan)
-        else:
-            print_chunks(plan, stdout())
+        show(chunk_plan(file, **options), as_json, print_chunks)
 
 
 @main.command()
@@ -315,21 +296,20 @@ def print_json(value: Any) -> None:
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS, default=str).decode())
 
 
-def stdout() -> Console:
+def show(told: Any, as_json: bool, print_it: Callable[[Any, Console], None]) -> None:
+    """`told` on stdout: as JSON, or printed for people."""
+    if as_json:
+        print_json(told)
+    else:
+        print_it(told, console(sys.stdout))
+
+
+def console(stream: TextIO, *, quiet: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, width=_width(sys.stdout))
-
-
-def stderr(*, quiet: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, quiet=quiet, highlight=False, markup=False, width=_width(sys.stderr))
-
-
-def _width(stream: TextIO) -> int | None:
     # A pipe has no width: rows stay whole for whoever reads them.
-    return None if stream.isatty() else 240
+    width = None if stream.isatty() else 240
+    return Console(file=stream, quiet=quiet, highlight=False, markup=False, width=width)
 
 
 if __name__ == "__main__":

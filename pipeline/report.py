@@ -69,7 +69,7 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
     if manifest.get("halted"):
         console.print(Text("stopped: ").append_text(plain(manifest["halted"]["message"])))
         if manifest["halted"].get("unread"):
-            console.print("what follows in the input was not looked at any more and has no rows")
+            console.print("not all of the input was read: each file left out is a row, and so is the rest of a table")
     for kind, number in counts["errors"].items():
         console.print(f"  {number:,} × {kind}")
     console.print(
@@ -139,10 +139,10 @@ def _name(row: Mapping[str, Any]) -> str:
     return str(row["uri"]) if row["row"] is None else f"{row['uri']}#{row['row']}"
 
 
-def print_runs(runs: Sequence[RunInfo], console: Console) -> None:
-    """A line a run, in the order given."""
+def print_runs(listed: Mapping[str, Sequence[RunInfo]], console: Console) -> None:
+    """A line a run of `listed["runs"]`, in the order given."""
     table = _table("", "run", "job", "started", "status", ">documents", ">cost")
-    for run in runs:
+    for run in listed["runs"]:
         documents = f"{run.counts.get('documents', 0):,}"
         table.add_row(run.run_id, run.job, run.started_at[:19], run.status, documents, dollars(run.charged_usd))
     console.print(table)
@@ -195,10 +195,10 @@ def _price(pricing: Pricing) -> dict[str, Any]:
     }
 
 
-def print_models(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """A line a model; – where nobody states it."""
+def print_models(listed: Mapping[str, Sequence[Mapping[str, Any]]], console: Console) -> None:
+    """A line a model of `listed["models"]`; – where nobody states it."""
     table = _table("", "id", "maker", ">window", ">safe", ">output", ">$/M in", ">$/M out", "notes")
-    for row in rows:
+    for row in listed["models"]:
         price: Mapping[str, float] = next((price for price in row["prices"] if price["mode"] == "per_token"), {})
         numbers = [row[key] for key in ("context_window", "safe_window", "max_output_tokens")]
         table.add_row(
