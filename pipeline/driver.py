@@ -19,7 +19,7 @@ from pipeline.estimate import Answered, Estimator
 from pipeline.progress import Counts
 from pipeline.readers import UniqueIds, Unread
 from pipeline.session import Session
-from pipeline.types import Attempt, Cause, Document, Outcome, Request, Result, Steps, Usage
+from pipeline.types import Attempt, Cause, Document, Outcome, Request, Result, Status, Steps, Usage
 
 __all__ = ["Driver", "Read", "Source"]
 
@@ -63,14 +63,12 @@ class _Unit:
 class Source:
     """Turns what the readers bring into units and rows; pulled from one thread at a time.
 
-    `listing`: only say what is there; every further document is a skipped row with that reason. `closed`: what is not
-    read by now stays unread."""
+    `listing`: only say what is there; every further document is a skipped row with that reason."""
 
     session: Session
     reads: Iterator[Read]
     listing: tuple[Cause, str] | None = None
     exhausted: bool = False
-    closed: bool = False
     _rows: list[tuple[int, DocumentRow]] = field(default_factory=list)
     _pending: deque[int] = field(default_factory=deque)  # places of documents not yet in a unit
     _unique: UniqueIds = field(default_factory=UniqueIds)
@@ -98,11 +96,10 @@ class Source:
     def _documents(self) -> Iterator[Document]:
         """The documents there is work on; the others become rows at once."""
         for sequence, found in enumerate(self.reads):
-            if self.closed:
-                return
             read = replace(found, id=self._unique(found.id))
             if isinstance(read, Unread):
-                result = Result(status="failed", error_kind=read.error.kind, error=read.error.message)
+                status: Status = "skipped" if read.error.kind == Cause.STOPPED else "failed"
+                result = Result(status=status, error_kind=read.error.kind, error=read.error.message)
             elif self.listing is not None:
                 cause, message = self.listing
                 result = Result(status="skipped", error_kind=cause.value, error=message)

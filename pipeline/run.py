@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,12 +26,13 @@ from pipeline.config import Job
 from pipeline.dataset import DatasetWriter, DocumentRow
 from pipeline.dispatch import Dispatch, Gate
 from pipeline.driver import Driver, Read, Source
+from pipeline.errors import DocumentError
 from pipeline.estimate import Estimator, compared
 from pipeline.ledger import Ledger
 from pipeline.limits import Limiter
 from pipeline.progress import Counts, printable, show_progress
 from pipeline.providers import open_provider
-from pipeline.readers import close_sandboxes, discover, read
+from pipeline.readers import Discovered, Unread, close_sandboxes, discover, left_out, read
 from pipeline.session import Session, open_session
 from pipeline.types import Cause, Document, Provider
 
@@ -71,9 +72,9 @@ def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
         for note in (*ledger.notes, *_recovered(ledger)):
             console.print(printable(note), style="yellow", markup=False, soft_wrap=True)
         session = open_session(job, ledger)
-        reads = (document for source in discovered.sources for document in read(source, job.input))
+        run = _Run(session, options, ledger, provider, console, len(discovered.sources))
+        reads = run.reads(discovered)
         with closing(reads), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            run = _Run(session, options, ledger, provider, console, len(discovered.sources))
             manifest = runner.run(run.execute(reads))
         if ledger.rotten:
             told = f"{len(ledger.rotten):,} answers in the ledger were damaged; they were asked and paid for again"
@@ -111,6 +112,7 @@ class _Run:
         self._options = options
         self._ledger = ledger
         self._console = console
+        self._given_up: DocumentError | None = None  # why what is not read by then stays so
         # Every row of a table is a document: only without tables does the number of files tell that of documents.
         self._total = None if job.input.text_column else min(sources, options.limit or sources)
         self._counts = Counts()
@@ -132,6 +134,21 @@ class _Run:
             retry_failed=options.retry_failed,
             fresh=options.fresh,
         )
+
+    def reads(self, discovered: Discovered) -> Generator[Read, None, None]:
+        """The documents of all files. Once given up, a file is a row that nobody read, and so is the rest of a table."""
+        for source in discovered.sources:
+            if self._given_up is not None:
+                yield left_out(source, self._given_up)
+                continue
+            for found in read(source, self._session.job.input):
+                if self._given_up is not None:
+                    rest = "" if found.row is None else ", nor were the rows after it"
+                    error = DocumentError(f"{self._given_up.message}{rest}", kind=Cause.STOPPED)
+                    place = {name: getattr(found, name) for name in ("id", "uri", "row", "media_type", "columns")}
+                    yield Unread(**place, error=error)
+                    break
+                yield found
 
     async def execute(self, reads: Iterator[Read]) -> dict[str, Any]:
         job, counts = self._session.job, self._counts
@@ -196,7 +213,7 @@ class _Run:
                 self._console.print(f"stopping: calls in flight have {grace_s:.0f} s; once more to stop at once")
 
         def give_up() -> None:
-            self._source.closed = True
+            self._given_up = DocumentError("not read before the run was interrupted", kind=Cause.STOPPED)
             self._dispatch.abandon()
             close_sandboxes()
 
@@ -238,7 +255,7 @@ class _Run:
             "status": _status(halted.cause) if halted else "complete",
             "halted": None
             if halted is None
-            else {"kind": halted.cause.value, "message": halted.message, "unread": self._source.closed},
+            else {"kind": halted.cause.value, "message": halted.message, "unread": self._given_up is not None},
             "started_at": self.started.isoformat(),
             "finished_at": datetime.now(UTC).isoformat(),
             "counts": counts.as_dict(),

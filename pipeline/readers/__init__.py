@@ -16,7 +16,7 @@ from pipeline.readers.registry import format_of
 from pipeline.readers.sandbox import close_sandboxes, read_in_child
 from pipeline.types import Document, Source
 
-__all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "read"]
+__all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "left_out", "read"]
 
 
 def read(source: Source, settings: InputSettings) -> Iterator[Document | Unread]:
@@ -47,6 +47,12 @@ def read(source: Source, settings: InputSettings) -> Iterator[Document | Unread]
         yield Unread(
             id=content_id(path.name, str(rows)), uri=f"{uri}#{rows}", row=rows, media_type=media_type, error=cut
         )
+
+
+def left_out(source: Source, error: DocumentError) -> Unread:
+    """The row of a file that nobody opens."""
+    name = content_id(Path(source.uri).name)
+    return Unread(id=name, uri=shown(source.uri), media_type="application/octet-stream", error=error)
 
 
 def _read_file(path: Path, uri: str, known: FileFormat, settings: InputSettings) -> Document | Unread:
