@@ -136,7 +136,7 @@ class _Run:
         )
 
     def reads(self, discovered: Discovered) -> Generator[Read, None, None]:
-        """The documents of all files. Once given up, a file is a row that nobody read, and so is the rest of a table."""
+        """The documents of all files. Once given up, a file is a row nobody read, and so is the rest of a table."""
         for source in discovered.sources:
             if self._given_up is not None:
                 yield left_out(source, self._given_up)
