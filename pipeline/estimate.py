@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
@@ -88,7 +89,6 @@ class Estimator:
     chunks: int = 0
     reused: int = 0
     tallies: dict[Scenario, Tally] = field(default_factory=lambda: {scenario: Tally() for scenario in SCENARIOS})
-    dearest: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     forms: Forms = field(default_factory=Forms)
     _asked: dict[int, None] = field(default_factory=dict)
     _rates: dict[tuple[object, ...], tuple[float, ...]] = field(default_factory=dict)
@@ -98,8 +98,6 @@ class Estimator:
         """Count a unit of which the ledger answers `answered`; `keys` are those of its last step there.
 
         A document that cannot be cut counts as unreadable."""
-        expected = self.tallies["expected"]
-        before = expected.cost_pusd, expected.calls
         again = [self._asked_before(key) for key in keys]
         try:
             drive = self._drive(documents, answered, again, "expected")
@@ -119,17 +117,6 @@ class Estimator:
                 self._pay(guess, scenario)
         self._look_at_borders(drive.first)
         self.add_answered(drive.results, answered, equal=sum(again))
-        dollars = float(usd(round(expected.cost_pusd - before[0]))) / len(documents)
-        for number, (document, result) in enumerate(zip(documents, drive.results, strict=True)):
-            row: dict[str, Any] = {
-                "document_id": document.id,
-                "uri": document.uri,
-                "row": document.row,
-                "chunks": len(result.chunks),
-            }
-            row |= {"calls": expected.calls - before[1], "cost_usd": dollars}
-            entry = (dollars, number - self.documents, row)
-            (heapq.heappush if len(self.dearest) < DEAREST else heapq.heappushpop)(self.dearest, entry)
 
     def add_answered(self, results: Sequence[Result], answered: Answered, equal: int = 0) -> None:
         """Count a unit's documents and the calls that need not be paid: answered, or `equal` to others. Any thread."""
@@ -354,21 +341,40 @@ def estimate_job(
         reads = (document for source in discovered.sources for document in read(source, job.input))
         with closing(reads):
             readable = estimator.readable(islice(reads, limit))
-            for batch in iter(lambda: list(islice(readable, 64)), []) if others else [readable]:
-                for each in estimators:
-                    for unit in each.session.units(batch):
-                        each.add(unit, *_answers(each, ledger, unit, fresh=fresh))
+            batches = iter(lambda: list(islice(readable, 64)), []) if others else [readable]
+            dearest = heapq.nlargest(
+                DEAREST, _add(estimators, ledger, batches, fresh=fresh), key=itemgetter("cost_usd")
+            )
     told = estimator.as_dict()
     if by_document:
-        told["by_document"] = [
-            row for _, _, row in sorted(estimator.dearest, key=lambda entry: entry[:2], reverse=True)
-        ]
+        told["by_document"] = dearest
     if compare:
         told["compare"] = {
             name: {"error": each.message} if isinstance(each, JobError) else each.as_dict()
             for name, each in others.items()
         }
     return told
+
+
+def _add(
+    estimators: Sequence[Estimator], ledger: Ledger, batches: Iterable[Iterable[Document]], *, fresh: bool
+) -> Iterator[dict[str, Any]]:
+    """Add the documents to all estimators; a row a document of what the first one expects of it."""
+    first, expected = estimators[0], estimators[0].tallies["expected"]
+    for batch in batches:
+        for each in estimators:
+            for unit in each.session.units(batch):
+                cost_pusd, calls, chunks = expected.cost_pusd, expected.calls, first.chunks
+                each.add(unit, *_answers(each, ledger, unit, fresh=fresh))
+                for document in unit if each is first else ():  # one, or short rows of one chunk each
+                    yield {
+                        "document_id": document.id,
+                        "uri": document.uri,
+                        "row": document.row,
+                        "chunks": (first.chunks - chunks) // len(unit),
+                        "calls": expected.calls - calls,
+                        "cost_usd": float(usd(round(expected.cost_pusd - cost_pusd))) / len(unit),
+                    }
 
 
 def _other(job: Job, name: str) -> Job:

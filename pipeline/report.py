@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.budget import money, pusd
 from pipeline.config import InputSettings, ModelSettings
 from pipeline.dataset import RunInfo
 from pipeline.errors import DocumentError, JobError
@@ -38,11 +39,8 @@ def plain(text: object) -> Text:
     return Text(printable(text))
 
 
-def dollars(amount: float | None) -> str:
-    """An amount as people read it: cents where it is dollars, all its digits where it is less."""
-    if amount is None:
-        return "–"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0").rstrip(".")
+def dollars(amount: float) -> str:
+    return money(pusd(amount))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -78,12 +76,12 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
         + (f", {counts['reused_calls']:,} answers reused" if counts["reused_calls"] else "")
     )
     console.print(f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out")
-    money = f"{dollars(cost['charged_usd'])} charged"
+    paid = f"{dollars(cost['charged_usd'])} charged"
     if cost["unknown_usd"]:
-        money += f", up to {dollars(cost['unknown_usd'])} more unknown (calls whose billing nobody told)"
+        paid += f", up to {dollars(cost['unknown_usd'])} more unknown (calls whose billing nobody told)"
     if cost["cap_usd"] is not None:
-        money += f", cap {dollars(cost['cap_usd'])}"
-    console.print(money)
+        paid += f", cap {dollars(cost['cap_usd'])}"
+    console.print(paid)
     if manifest.get("estimate") and (apart := manifest["difference"]["cost_usd"]) is not None:
         expected, low, high = (manifest["estimate"]["cost_usd"][name] for name in ("expected", "low", "high"))
         range_ = f"{dollars(low)} to {dollars(high)}"
