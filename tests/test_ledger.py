@@ -112,8 +112,8 @@ def test_attempts_of_a_run_come_back_as_they_were_settled(path: Path) -> None:
         first, second = booked(path)
         written = asdict(answered(ask(1).key))
         assert first == {"id": 1, "run_id": "r1", "document_id": "doc"} | written.pop("usage") | written
-        assert (second["document_id"], second["outcome"], second["input_tokens"]) == ("doc?", "timeout", None)
-        assert (second["cost_pusd"], second["error"]) == (100, "no answer ?")
+        assert (second["document_id"], second["outcome"], second["input_tokens"]) == ("doc\ufffd", "timeout", None)
+        assert (second["cost_pusd"], second["error"]) == (100, "no answer \ufffd")
 
 
 def test_what_is_remembered_or_rejected_is_asked_again_only_with_retry_failed(path: Path) -> None:

@@ -62,7 +62,6 @@ class ModelPlan:
         schema: str | None = None,
         structured_output: StructuredOutput | None = None,
         max_words: int | None = None,
-        max_output_tokens: int | None = None,
         salt: str = "",
         documents: tuple[int, ...] = (0,),
     ) -> Request:
@@ -71,7 +70,7 @@ class ModelPlan:
             provider=self.provider,
             model=self.model,
             messages=tuple(messages),
-            max_output_tokens=max_output_tokens or self.max_output_tokens,
+            max_output_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
             schema=schema,

@@ -27,11 +27,11 @@ from pipeline.ledger.rows import (
     attempt_row,
     sample_row,
     stored,
-    utf8,
 )
 from pipeline.ledger.writer import GroupWriter, Value
 from pipeline.storage import fsync_folder, machine_errors
 from pipeline.types import Attempt, Cause, Request
+from pipeline.unicode import well_formed
 
 __all__ = ["Ledger"]
 
@@ -164,7 +164,7 @@ class Ledger:
 
         `key`: the request's, where the caller has it already. Cancelled, the reservation is undone."""
         attempt_id, self._next_id = self._next_id, self._next_id + 1
-        place = self._reserved[attempt_id] = (attempt_id, run_id, utf8(document_id))
+        place = self._reserved[attempt_id] = (attempt_id, run_id, well_formed(document_id))
         booked = Attempt(
             key=key or request.key, stage=request.stage, chunk=request.chunk, attempt=attempt, started_at=started_at,
             latency_s=0.0, outcome=Cause.STOPPED, billing="unknown", cost_pusd=bound_pusd,

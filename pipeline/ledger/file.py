@@ -110,7 +110,8 @@ def keep_aside(path: Path) -> list[str]:
         for log in ("-wal", "-shm"):  # they belong to it by name
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
-    return [f"{path.name}: {fault}; kept as {aside.name}, and a new one begun: answers it holds will be paid for again"]
+    lost = "its answers are asked and paid for again, and what it cost counts towards no cap"
+    return [f"{path.name}: {fault}; kept as {aside.name} and a new one begun: {lost}"]
 
 
 def migrate(connection: sqlite3.Connection) -> None:

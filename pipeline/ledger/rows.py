@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 from pipeline.ledger.writer import Row
 from pipeline.types import Attempt, Cause, FinishReason, Stage, Usage
+from pipeline.unicode import well_formed
 
 __all__ = [
     "SAMPLE", "STORED", "Carried", "Place", "Sample", "Stored",
-    "answer_row", "attempt_row", "sample_row", "stored", "utf8",
+    "answer_row", "attempt_row", "sample_row", "stored",
 ]  # fmt: skip
 
 
@@ -73,14 +74,14 @@ def attempt_row(place: Place, attempt: Attempt, *, reserved: bool = False) -> Ro
     if reserved:
         call[_BILLING] = "reserved"
     tokens = _usage(attempt.usage) if attempt.usage else (None,) * len(_USAGE)
-    return _ATTEMPT, (*place, *call, utf8(request_id), utf8(error), *tokens)
+    return _ATTEMPT, (*place, *call, well_formed(request_id), well_formed(error), *tokens)
 
 
 def answer_row(answer: Stored) -> Row:
     """An answer's row. The text is kept as bytes: it may hold lone surrogates, which SQLite's TEXT may not."""
     text = answer.text.encode("utf-8", "surrogatepass")
     *head, message = _answer(answer)
-    return f"answer ({STORED})", (*head, utf8(message), *_usage(answer.usage), text, zlib.crc32(text))
+    return f"answer ({STORED})", (*head, well_formed(message), *_usage(answer.usage), text, zlib.crc32(text))
 
 
 def stored(row: Sequence[Any]) -> Stored | None:
@@ -103,8 +104,3 @@ def stored(row: Sequence[Any]) -> Stored | None:
 def sample_row(sample: Sample) -> Row:
     """A sample's row."""
     return f"sample ({SAMPLE})", astuple(sample)
-
-
-def utf8(text: str | None) -> str | None:
-    """SQLite's TEXT is UTF-8: a lone surrogate becomes a question mark."""
-    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
