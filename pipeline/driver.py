@@ -29,7 +29,7 @@ BATCH = 64
 """Documents opened in one turn of the reading thread, at most."""
 
 Read: TypeAlias = Document | Unread
-Write: TypeAlias = Callable[[Sequence[DocumentRow]], None]
+Write: TypeAlias = Callable[[DocumentRow], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -290,8 +290,13 @@ class Driver:
         while self._next in self._finished:
             rows.append(self._finished.pop(self._next))
             self._next += 1
+
+        def write() -> None:
+            for row in rows:
+                self._write(row)
+
         try:
-            await asyncio.get_running_loop().run_in_executor(self._storing, self._write, rows)
+            await asyncio.get_running_loop().run_in_executor(self._storing, write)
         finally:
             self._writing = False
 

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.budget import Budget, money
-from pipeline.types import Attempt
+from pipeline.types import Attempt, Billing, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.dataset import DocumentRow
 
-__all__ = ["Counts", "printable", "show_progress", "summary_line"]
+__all__ = ["Counts", "printable", "show_progress"]
 
 PLAIN_LINE_S = 15.0
 BAR_S = 0.25
@@ -27,7 +27,8 @@ BAR_S = 0.25
 
 @dataclass(slots=True)
 class Counts:
-    """Numbers of one run. `documents` counts by status, `calls` by billing; tokens are those paid for now."""
+    """Numbers of one run. `documents` counts by status; `usage` holds the tokens paid for now, by the names of Usage;
+    `cost_pusd` is by billing."""
 
     documents: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -37,33 +38,21 @@ class Counts:
     reused: int = 0
     failed_attempts: int = 0
     rate_limited: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_input_tokens: int = 0
-    reasoning_tokens: int = 0
-    charged_pusd: int = 0
-    unknown_pusd: int = 0
-    reused_pusd: int = 0
+    usage: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Usage.__slots__, 0)))
+    cost_pusd: Counter[Billing] = field(default_factory=Counter)
     unfound_evidence: int = 0
 
     def attempted(self, attempt: Attempt) -> None:
+        self.cost_pusd[attempt.billing] += attempt.cost_pusd
         if attempt.billing == "reused":
             self.reused += 1
-            self.reused_pusd += attempt.cost_pusd
             return
         self.attempts += 1
         self.calls += attempt.attempt == 1
         self.failed_attempts += attempt.outcome != "ok"
         self.rate_limited += attempt.http_status == 429
-        if attempt.billing == "unknown":
-            self.unknown_pusd += attempt.cost_pusd
-        elif attempt.billing == "charged":
-            self.charged_pusd += attempt.cost_pusd
         if attempt.usage is not None and attempt.billing == "charged":
-            self.input_tokens += attempt.usage.input_tokens
-            self.output_tokens += attempt.usage.output_tokens
-            self.cached_input_tokens += attempt.usage.cached_input_tokens
-            self.reasoning_tokens += attempt.usage.reasoning_tokens
+            self.usage.update(asdict(attempt.usage))
 
     def finished(self, row: DocumentRow) -> None:
         result = row.result
@@ -99,13 +88,13 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in str(text))
 
 
-def summary_line(counts: Counts, budget: Budget, elapsed_s: float, total: int | None) -> str:
-    """One line: documents, calls, tokens, money, time."""
+def _line(counts: Counts, budget: Budget, elapsed_s: float, total: int | None, note: str | None) -> str:
+    """Documents, calls, tokens, money, time."""
     documents = f"{counts.done:,}/{total:,}" if total else f"{counts.done:,}"
     parts = [
         f"documents {documents}",
         f"calls {counts.calls:,}" + (f" (+{counts.reused:,} reused)" if counts.reused else ""),
-        f"tokens {counts.input_tokens:,} in {counts.output_tokens:,} out",
+        f"tokens {counts.usage['input_tokens']:,} in {counts.usage['output_tokens']:,} out",
         money(budget.charged) + (f" (+{money(budget.unknown)} unknown)" if budget.unknown else ""),
         f"{_clock(elapsed_s)}",
     ]
@@ -113,11 +102,13 @@ def summary_line(counts: Counts, budget: Budget, elapsed_s: float, total: int | 
         parts.append(f"{_clock(elapsed_s / counts.done * (total - counts.done))} left")
     if counts.documents["failed"]:
         parts.insert(1, f"failed {counts.documents['failed']:,}")
+    if note:
+        parts.append(note)
     return " · ".join(parts)
 
 
 async def show_progress(
-    console: Console, counts: Counts, budget: Budget, total: Callable[[], int | None], note: Callable[[], str | None]
+    console: Console, counts: Counts, budget: Budget, total: int | None, note: Callable[[], str | None]
 ) -> None:
     """Shows the counts until cancelled: a live line on a terminal, else a plain line now and then.
 
@@ -125,9 +116,7 @@ async def show_progress(
     started = time.monotonic()
 
     def line() -> str:
-        text = summary_line(counts, budget, time.monotonic() - started, total())
-        held = note()
-        return f"{text} · {held}" if held else text
+        return _line(counts, budget, time.monotonic() - started, total, note())
 
     # A terminal that went away must not end the run: nothing more can be shown there, that is all.
     with suppress(asyncio.CancelledError, OSError):

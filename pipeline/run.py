@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import __version__
 from pipeline.budget import Budget, money, pusd, usd
 from pipeline.config import Job
-from pipeline.dataset import DatasetWriter, DocumentRow
+from pipeline.dataset import DatasetWriter
 from pipeline.dispatch import Dispatch, Gate
 from pipeline.driver import Driver, Read, Source
 from pipeline.errors import DocumentError
@@ -154,37 +154,28 @@ class _Run:
         job, counts = self._session.job, self._counts
         self._ledger.begin_run(self.run_id, job.name, job.sha256, self.started.timestamp())
         extract = job.extract
-        writer = DatasetWriter(
-            Path(job.output.path),
-            job.name,
-            self.run_id,
-            fields=self._session.fields,
-            cardinality=extract.cardinality if extract else "one",
-            csv=job.output.csv,
-        )
-
-        def write(rows: Sequence[DocumentRow]) -> None:
-            for row in rows:
-                writer.write(row)
-
         reads = islice(reads, self._options.limit)
         if self._options.sample is not None:
             reads = iter(_spread(reads, self._options.sample, job.sha256))
-        self._source = Source(self._session, reads)
-        driver = Driver(self._source, self._dispatch, write, counts, self._estimator)
-        shown = show_progress(self._console, counts, self._budget, lambda: self._total, self._note)
+        source = Source(self._session, reads)
+        shown = show_progress(self._console, counts, self._budget, self._total, self._note)
         progress = asyncio.create_task(shown)
         try:
-            with self._interruptible():
-                await driver.run()
+            with (
+                DatasetWriter(
+                    Path(job.output.path),
+                    job.name,
+                    self.run_id,
+                    fields=self._session.fields,
+                    cardinality=extract.cardinality if extract else "one",
+                    csv=job.output.csv,
+                ) as writer,
+                self._interruptible(),
+            ):
+                await Driver(source, self._dispatch, writer.write, counts, self._estimator).run()
                 manifest = self._manifest()
                 # In a thread: a second signal ends the run at once also while it commits.
                 run_dir = None if self._options.sample else str(await asyncio.to_thread(writer.commit, manifest))
-            if run_dir is None:
-                writer.discard()
-        except BaseException:
-            writer.discard()
-            raise
         finally:
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
@@ -242,9 +233,9 @@ class _Run:
         estimate = self._estimator.as_dict()
         actual = {
             "calls": counts.calls,
-            "input_tokens": counts.input_tokens,
-            "output_tokens": counts.output_tokens,
-            "cost_usd": float(usd(counts.charged_pusd)),
+            "input_tokens": counts.usage["input_tokens"],
+            "output_tokens": counts.usage["output_tokens"],
+            "cost_usd": float(usd(counts.cost_pusd["charged"])),
             "duration_s": round((datetime.now(UTC) - self.started).total_seconds(), 1),
         }
         return {
@@ -259,16 +250,11 @@ class _Run:
             "started_at": self.started.isoformat(),
             "finished_at": datetime.now(UTC).isoformat(),
             "counts": counts.as_dict(),
-            "usage": {
-                "input_tokens": counts.input_tokens,
-                "output_tokens": counts.output_tokens,
-                "cached_input_tokens": counts.cached_input_tokens,
-                "reasoning_tokens": counts.reasoning_tokens,
-            },
+            "usage": dict(counts.usage),
             "cost": {
-                "charged_usd": float(usd(counts.charged_pusd)),
-                "unknown_usd": float(usd(counts.unknown_pusd)),
-                "reused_usd": float(usd(counts.reused_pusd)),
+                "charged_usd": float(usd(counts.cost_pusd["charged"])),
+                "unknown_usd": float(usd(counts.cost_pusd["unknown"])),
+                "reused_usd": float(usd(counts.cost_pusd["reused"])),
                 "carried_usd": float(usd(self._carried.charged_pusd + self._carried.unknown_pusd)),
                 "carried_unknown_usd": float(usd(self._carried.unknown_pusd)),
                 "cap_usd": job.budget.max_cost_usd,

@@ -91,7 +91,7 @@ def drive(
                     dispatch.halt(Cause.STOPPED, "interrupted")
 
             provider.on_asked = asked
-            await Driver(Source(session, reads), dispatch, rows.extend, Counts(), Estimator(session)).run()
+            await Driver(Source(session, reads), dispatch, rows.append, Counts(), Estimator(session)).run()
 
     asyncio.run(main())
     return rows
