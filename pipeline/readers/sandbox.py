@@ -6,13 +6,12 @@ import atexit
 import contextlib
 import json
 import os
-import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing.connection import Pipe
 from pathlib import Path
-from typing import IO, cast
 
 from pipeline.config import InputSettings
 from pipeline.errors import DocumentError
@@ -20,9 +19,8 @@ from pipeline.readers.base import MEGABYTE, Text
 from pipeline.storage import machine_errors
 from pipeline.types import Mark
 
-__all__ = ["Sandbox", "close_sandboxes", "read_frame", "read_in_child", "sandbox", "write_frame"]
+__all__ = ["Sandbox", "close_sandboxes", "read_in_child", "sandbox"]
 
-_HEAD = struct.Struct("8sQ")  # a frame's name and the bytes of its payload
 _MODULE = "pipeline.readers.sandbox_worker"
 _BASE_MEMORY = 2**30
 _LATE = 1
@@ -36,23 +34,6 @@ _busy: set[Sandbox] = set()
 _lock = threading.Lock()
 
 
-def write_frame(pipe: IO[bytes], name: str, payload: bytes) -> None:
-    """Send a frame. `name`: at most 8 ASCII characters."""
-    pipe.write(_HEAD.pack(name.encode(), len(payload)))
-    pipe.write(payload)
-    pipe.flush()
-
-
-def read_frame(pipe: IO[bytes], max_bytes: int = sys.maxsize) -> tuple[str, bytes] | None:
-    """The next frame's name and payload; None where the pipe ends first, or a payload would pass `max_bytes`."""
-    head = pipe.read(_HEAD.size)
-    if len(head) < _HEAD.size:
-        return None
-    name, size = _HEAD.unpack(head)
-    payload = pipe.read(size) if size <= max_bytes else b""
-    return (name.rstrip(b"\0").decode(), payload) if len(payload) == size else None
-
-
 class Sandbox:
     """One child process, that reads one file after the other."""
 
@@ -62,14 +43,17 @@ class Sandbox:
         environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"] = "1"
         environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the others reserve address space, which is limited
         with machine_errors(Path(sys.executable)):
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-m", _MODULE, str(memory_bytes), str(timeout_s)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,  # an interrupt in the terminal is for us, and we finish what we began
-            )
+            self._pipe, theirs = Pipe()
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(memory_bytes), str(timeout_s)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env=environment,
+                    start_new_session=True,  # an interrupt in the terminal is for us, and we finish what we began
+                )
         self.limits = memory_bytes, timeout_s
         self.busy = False
 
@@ -81,22 +65,20 @@ class Sandbox:
         """The child's answers to a request, in order. Raises DocumentError: timeout, crashed, or what it refused."""
         self.busy = True
         try:
-            write_frame(cast(IO[bytes], self._process.stdin), name, payload)
-        except BrokenPipeError as error:
+            self._pipe.send_bytes(name.encode())
+            self._pipe.send_bytes(payload)
+            while (mark := self._pipe.recv_bytes()) == b"more":
+                yield self._pipe.recv_bytes(self.limits[0])
+            end = self._pipe.recv_bytes(self.limits[0])
+        except (EOFError, OSError) as error:
             raise self._death() from error
-        while frame := read_frame(cast(IO[bytes], self._process.stdout), self.limits[0]):
-            mark, answer = frame
-            if mark == "more":
-                yield answer
-                continue
-            self.busy = False
-            if mark == "error":
-                message, hint, kind = json.loads(answer)
-                raise DocumentError(message, hint=hint, kind=kind)
-            return
-        raise self._death()
+        self.busy = False
+        if mark == b"error":
+            message, hint, kind = json.loads(end)
+            raise DocumentError(message, hint=hint, kind=kind)
 
     def _death(self) -> DocumentError:
+        self.kill()  # if it lives, it said more than it may
         code = self._process.wait()
         if code == _LATE:
             return DocumentError(f"reading took longer than {self.limits[1]:g} s", kind="timeout")
@@ -109,10 +91,7 @@ class Sandbox:
     def close(self) -> None:
         """End the child, also in the middle of its work."""
         self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            # what was still to be written has nobody left to read it
-            with contextlib.suppress(BrokenPipeError):
-                cast(IO[bytes], pipe).close()
+        self._pipe.close()
         self._process.wait()
 
 

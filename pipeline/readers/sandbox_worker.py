@@ -1,7 +1,7 @@
 """The child process in which PDF, HTML and Parquet are read: a crash, a hang or a bomb ends it and nothing else.
 
-Frames both ways are those of sandbox.py. A request is named by its format and holds the file's bytes (Parquet: JSON).
-Its answers are any number of `more`, then `end`, or `error` with what is wrong with the file.
+Messages both ways are pairs: a name and its content. A request is named by its format and holds the file's bytes
+(Parquet: JSON). Its answers are any number of `more`, then `end`, or `error` with what is wrong with the file.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from multiprocessing.connection import Connection
 
 from pipeline.errors import DocumentError
 from pipeline.readers import parquet
 from pipeline.readers.base import FileFormat
 from pipeline.readers.registry import FORMATS
-from pipeline.readers.sandbox import read_frame, write_frame
 
 __all__: list[str] = []
 
@@ -28,32 +27,33 @@ _CRASHED = 70  # 1 is what faulthandler leaves with when the time is over
 
 
 def main() -> None:
-    """Answer requests until stdin closes. argv: the memory limit in bytes, the time limit of an answer in seconds.
+    """Answer requests until the parent is gone. argv: the pipe's file number, the memory limit in bytes, the time limit
+    of an answer in seconds.
 
-    The clock runs from a frame received or sent to the next one sent: then this process ends itself, by a thread that
+    The clock runs from a message received or sent to the next one sent: then this process ends itself, by a thread that
     needs no GIL, whatever a library is at, parent or no parent."""
     sys.excepthook = lambda *_: os._exit(_CRASHED)
-    _limit_memory(int(sys.argv[1]))
-    timeout_s = float(sys.argv[2])
-    with Path(os.devnull).open("w") as silence, os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(silence.fileno(), 1)  # a library that prints must not break the frames
+    pipe, timeout_s = Connection(int(sys.argv[1])), float(sys.argv[3])
+    _limit_memory(int(sys.argv[2]))
 
-        def send(name: str, payload: bytes) -> None:
-            faulthandler.cancel_dump_traceback_later()  # the parent may take its time to read
-            write_frame(answers, name, payload)
-            faulthandler.dump_traceback_later(timeout_s, exit=True, file=silence)
+    def send(name: bytes, content: bytes) -> None:
+        faulthandler.cancel_dump_traceback_later()  # the parent may take its time to read
+        pipe.send_bytes(name)
+        pipe.send_bytes(content)
+        faulthandler.dump_traceback_later(timeout_s, exit=True)
 
-        while request := read_frame(sys.stdin.buffer):
-            faulthandler.dump_traceback_later(timeout_s, exit=True, file=silence)
-            try:
-                for answer in _answers(*request):
-                    send("more", answer)
-                send("end", b"")
-            except DocumentError as error:
-                send("error", json.dumps([error.message, error.hint, error.kind]).encode())
-            except MemoryError:
-                send("error", b'["reading it takes more memory than allowed", "", "too_large"]')
-            faulthandler.cancel_dump_traceback_later()
+    while True:
+        name, payload = pipe.recv_bytes().decode(), pipe.recv_bytes()
+        faulthandler.dump_traceback_later(timeout_s, exit=True)
+        try:
+            for answer in _answers(name, payload):
+                send(b"more", answer)
+            send(b"end", b"")
+        except DocumentError as error:
+            send(b"error", json.dumps([error.message, error.hint, error.kind]).encode())
+        except MemoryError:
+            send(b"error", b'["reading it takes more memory than allowed", "", "too_large"]')
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _answers(name: str, payload: bytes) -> Iterator[bytes]:
