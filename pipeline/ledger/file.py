@@ -72,7 +72,7 @@ def lock(path: Path) -> IO[str]:
         except BlockingIOError as error:
             held.seek(0)
             raise MachineError(
-                f"{path.parent}: another run is at work in this output folder (process {held.read()})",
+                f"{path.parent}: another run is at work in this output folder (process {held.read(20)})",
                 hint="Wait for it to end, or give this run another output.path.",
                 kind="locked",
             ) from error
