@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean, median
 from typing import NamedTuple
 from zlib import crc32
@@ -26,6 +26,8 @@ TOKENS_PER_WORD = Ratio(1.2, 1.4, 2.2)
 """Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9."""
 FILL = Ratio(0.25, 0.75, 1.1)
 """How much of the words asked for a model writes, before any answer was seen."""
+OTHER_LENGTH = Ratio(0.5, 1.0, 1.7)
+"""Times the tokens a word that answers of other lengths took."""
 EXTRACTION = Ratio(4, 150, 800)
 """Tokens of an extraction's answer for one text before any was seen: from no item to several with their evidence."""
 CUT, INVALID, AGAIN = 0.01, 0.02, 0.01
@@ -100,20 +102,18 @@ class Calibration:
     looks at borders a call of an extraction, `resolve_size`: our count of their input, their tokens of output."""
 
     ratios: Mapping[TextKind, Ratio]
-    seen: int = 0
-    fit_ratio: float | None = None
-    fit_tokens: int | None = None
-    top_ratio: float = 0.0
+    seen: int
+    fit_ratio: float | None
+    fit_tokens: int | None
+    top_ratio: float
     again: Ratio
-    again_output: float = 0.0
+    again_output: float
     resolve: Ratio
-    resolve_size: tuple[float, float] = (0.0, 0.0)
-    _outputs: Mapping[tuple[str, str], tuple[float, float, float]] = field(
-        default_factory=dict
-    )  # mean, variance, number
-    _per_word: float | None = None
-    _cut: Mapping[str, Ratio] = field(default_factory=dict)
-    _invalid: Mapping[str, Ratio] = field(default_factory=dict)
+    resolve_size: tuple[float, float]
+    _outputs: Mapping[tuple[str, str], tuple[float, float, float]]  # mean, variance, number
+    _per_word: float | None
+    _cut: Mapping[str, Ratio]
+    _invalid: Mapping[str, Ratio]
 
     def output(self, request: Request, ratio: Ratio) -> Answers:
         """Tokens of the answer to `request`, never above its limit. `ratio`: the model's tokens for one of ours."""
@@ -239,16 +239,10 @@ def _normal(mean: float, squares: float, number: float, prior: Ratio, *, own_sd:
 
 def _prior(request: Request, ratio: Ratio, per_word: float | None) -> Ratio:
     if request.schema is not None or not request.max_words:
-        texts = len(request.documents)
-        return Ratio(EXTRACTION.low * texts, EXTRACTION.expected * texts, EXTRACTION.high * texts)
-    words = request.max_words
+        return EXTRACTION * len(request.documents)
     if per_word is not None:  # other lengths were asked for: their fill tells more of this one than a guess
-        return Ratio(0.5 * per_word * words, per_word * words, 1.7 * per_word * words)
-    return Ratio(
-        words * TOKENS_PER_WORD.low * FILL.low * ratio.low,
-        words * TOKENS_PER_WORD.expected * FILL.expected * ratio.expected,
-        words * TOKENS_PER_WORD.high * FILL.high * ratio.high,
-    )
+        return OTHER_LENGTH * per_word * request.max_words
+    return TOKENS_PER_WORD * FILL * ratio * request.max_words
 
 
 def _share(found: int, calls: int, prior: float) -> Ratio:

@@ -51,6 +51,10 @@ class Ratio:
     expected: float
     high: float
 
+    def __mul__(self, by: Ratio | float) -> Ratio:
+        by = by if isinstance(by, Ratio) else Ratio(by, by, by)
+        return Ratio(self.low * by.low, self.expected * by.expected, self.high * by.high)
+
 
 EXACT: Mapping[TextKind, Ratio] = dict.fromkeys(get_args(TextKind), Ratio(1.0, 1.0, 1.0))
 UNKNOWN: Mapping[TextKind, Ratio] = {

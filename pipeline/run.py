@@ -69,7 +69,14 @@ def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
     session = open_session(job)
     provider = open_provider(job.model, tokenizer=session.plan.tokenizer)
     with Ledger.open(Path(job.output.path) / "ledger.sqlite") as ledger:
-        for note in (*ledger.notes, *_recovered(ledger)):
+        notes = list(ledger.notes)
+        if ledger.recovered:
+            most = money(sum(ledger.recovered))
+            notes.append(
+                f"{len(ledger.recovered):,} calls were in flight when an earlier run died; up to {most} of that may "
+                "have been charged and is booked as unknown"
+            )
+        for note in notes:
             console.print(printable(note), style="yellow", markup=False, soft_wrap=True)
         session = open_session(job, ledger)
         run = _Run(session, options, ledger, provider, console, len(discovered.sources))
@@ -80,16 +87,6 @@ def run_job(job: Job, options: RunOptions, console: Console) -> dict[str, Any]:
             told = f"{len(ledger.rotten):,} answers in the ledger were damaged; they were asked and paid for again"
             console.print(told, style="yellow", soft_wrap=True)
         return manifest
-
-
-def _recovered(ledger: Ledger) -> Iterator[str]:
-    """A word on the calls that an earlier run left in flight."""
-    if ledger.recovered:
-        most = sum(ledger.recovered)
-        yield (
-            f"{len(ledger.recovered):,} calls were in flight when an earlier run died; up to {money(most)} of that may "
-            "have been charged and is booked as unknown"
-        )
 
 
 def exit_code(manifest: dict[str, Any]) -> int:
@@ -227,9 +224,13 @@ class _Run:
         return f"the service is resting, next try in {paused_s:.0f} s" if paused_s and paused_s >= 1 else None
 
     def _manifest(self) -> dict[str, Any]:
-        session, counts = self._session, self._counts
-        halted = self._dispatch.halted
-        job = session.job
+        session, counts, halted = self._session, self._counts, self._dispatch.halted
+        job, plan = session.job, session.plan
+        status, stopped = "complete", None
+        if halted is not None:
+            status = {Cause.BUDGET: "budget", Cause.STOPPED: "interrupted"}.get(halted.cause, "refused")
+            unread = self._given_up is not None
+            stopped = {"kind": halted.cause.value, "message": halted.message, "unread": unread}
         estimate = self._estimator.as_dict()
         actual = {
             "calls": counts.calls,
@@ -243,10 +244,8 @@ class _Run:
             "job": job.name,
             "job_sha256": job.sha256,
             "kind": job.kind,
-            "status": _status(halted.cause) if halted else "complete",
-            "halted": None
-            if halted is None
-            else {"kind": halted.cause.value, "message": halted.message, "unread": self._given_up is not None},
+            "status": status,
+            "halted": stopped,
             "started_at": self.started.isoformat(),
             "finished_at": datetime.now(UTC).isoformat(),
             "counts": counts.as_dict(),
@@ -264,13 +263,13 @@ class _Run:
             "difference": compared(estimate, actual),  # as a share of what was expected
             "pricing": asdict(session.pricing),
             "model": {
-                "provider": session.plan.provider,
-                "name": session.plan.model,
-                "tokenizer": session.plan.tokenizer.name,
-                "engine": session.plan.tokenizer.engine,
-                "input_tokens": session.plan.input_tokens,
-                "max_output_tokens": session.plan.max_output_tokens,
-                "extractive": session.plan.provider == "offline",
+                "provider": plan.provider,
+                "name": plan.model,
+                "tokenizer": plan.tokenizer.name,
+                "engine": plan.tokenizer.engine,
+                "input_tokens": plan.input_tokens,
+                "max_output_tokens": plan.max_output_tokens,
+                "extractive": session.offline,
             },
             "limits": job.limits.model_dump(),
             "versions": {"docreduce": __version__, **{name: metadata.version(name) for name in LIBRARIES}},
@@ -289,16 +288,15 @@ def _spread(reads: Iterator[Read], number: int, seed: str) -> list[Read]:
 
 
 def _limiter(session: Session) -> Limiter:
-    limits = session.job.limits
-    most = _connections()
-    concurrency = limits.concurrency or session.info.concurrency or (CORES if _local(session) else None)
+    limits, most = session.job.limits, _connections()
+    concurrency = limits.concurrency or session.info.concurrency or (CORES if session.offline else None)
     return Limiter(
         requests_per_minute=limits.requests_per_minute,
         tokens_per_minute=limits.tokens_per_minute,
         # The embedded provider computes on this machine: more calls at once would only wait for each other.
         concurrency=concurrency and min(concurrency, most),
         max_concurrency=min(MAX_CONCURRENCY, most),
-        timeout_s=math.inf if _local(session) else limits.timeout_s,
+        timeout_s=math.inf if session.offline else limits.timeout_s,
         now=time.monotonic(),
     )
 
@@ -314,11 +312,3 @@ def _connections() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return 10**6 if soft == resource.RLIM_INFINITY else max(soft - OTHER_FILES, 1)
-
-
-def _local(session: Session) -> bool:
-    return session.plan.provider == "offline"
-
-
-def _status(cause: Cause) -> str:
-    return {Cause.BUDGET: "budget", Cause.STOPPED: "interrupted"}.get(cause, "refused")
