@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import queue
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +13,16 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from runs import serving, table, write_job
 
 from pipeline.cli import main
 from pipeline.config import load_job
 from pipeline.estimate import estimate_job
 from pipeline.run import RunOptions, exit_code, run_job
-from pipeline.simulator import Server, serve
-from pipeline.simulator.settings import parse_settings
+from pipeline.simulator import Server
 
 QUIET = Console(quiet=True)
+simulated = partial(serving, output_words=25, output_sigma=0.2)
 SENTENCES = [
     f"On day {n} of the works the engineers measured {n * 37 % 91} millimetres at pier {n % 7}. " for n in range(900)
 ]
@@ -34,27 +32,6 @@ MODES: dict[str, dict[str, Any]] = {
     "per_call": {"mode": "per_call", "usd_per_call": 0.175},
     "flat": {"mode": "flat", "usd_per_million": 0.175},
 }
-
-
-@contextmanager
-def serving(**settings: Any) -> Iterator[Server]:
-    """A simulator in a thread of its own."""
-    started: queue.Queue[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
-
-    async def live() -> None:
-        async with serve(parse_settings({"output_words": 25, "output_sigma": 0.2, **settings}, "test")) as server:
-            stop = asyncio.Event()
-            started.put((server, asyncio.get_running_loop(), stop))
-            await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    server, loop, stop = started.get(timeout=10)
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 def job_file(folder: Path, server: Server, mode: str = "per_token", **tables: Any) -> Path:
@@ -75,12 +52,7 @@ def job_file(folder: Path, server: Server, mode: str = "per_token", **tables: An
         **({"summarize": {"max_words": 40}} if kind == "summarize" else {}),
         **tables,
     }
-    lines = ['name = "night"', f'kind = "{kind}"']
-    for table, keys in settings.items():
-        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-    path = folder / "job.toml"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
+    return write_job(folder, "night", kind, settings)
 
 
 @pytest.fixture(autouse=True)
@@ -92,10 +64,6 @@ def run(path: Path, **options: Any) -> dict[str, Any]:
     return run_job(load_job(path), RunOptions(**options), QUIET)
 
 
-def table(manifest: dict[str, Any], name: str) -> pl.DataFrame:
-    return pl.read_parquet(Path(manifest["run_dir"]) / f"{name}.parquet")
-
-
 def pico(amount: Any) -> int:
     return round((amount or 0) * 10**12)
 
@@ -103,7 +71,7 @@ def pico(amount: Any) -> int:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("ratio", [0.9, 1.6])
 def test_cold_the_run_lies_between_low_and_high_and_under_the_ceiling(tmp_path: Path, mode: str, ratio: float) -> None:
-    with serving(ratio=ratio) as server:
+    with simulated(ratio=ratio) as server:
         path = job_file(tmp_path, server, mode)
         estimate = estimate_job(load_job(path))
         manifest = run(path)
@@ -119,7 +87,7 @@ def test_cold_the_run_lies_between_low_and_high_and_under_the_ceiling(tmp_path: 
 
 
 def test_after_one_run_the_next_is_known(tmp_path: Path) -> None:
-    with serving(ratio=1.43) as server:
+    with simulated(ratio=1.43) as server:
         path = job_file(tmp_path, server)
         cold = estimate_job(load_job(path))
         run(path)
@@ -137,7 +105,7 @@ def test_after_one_run_the_next_is_known(tmp_path: Path) -> None:
 
 
 def test_a_sample_pays_for_its_documents_narrows_the_rest_and_shows_no_results(tmp_path: Path) -> None:
-    with serving() as server:
+    with simulated() as server:
         path = job_file(tmp_path, server)
         cold = estimate_job(load_job(path))
         result = CliRunner().invoke(main, ["estimate", str(path), "--sample", "3", "--json"])
@@ -156,7 +124,7 @@ def test_a_sample_pays_for_its_documents_narrows_the_rest_and_shows_no_results(t
 
 
 def test_the_dearest_documents_and_other_models_are_told(tmp_path: Path) -> None:
-    with serving() as server:
+    with simulated() as server:
         path = job_file(tmp_path, server)
     models = ["openai/gpt-4o-mini", "meta-llama-llama-3.3-70b-instruct", "meta-llama-Meta-Llama-3-70B-Instruct-Turbo"]
     options = [word for model in models for word in ("--compare", model)]
@@ -193,7 +161,7 @@ def bill(manifest: dict[str, Any], server: Server) -> None:
 
 def test_the_bill_adds_up_under_faults(tmp_path: Path) -> None:
     faults = {"500": 0.05, "empty": 0.1, "cut": 0.05, "no_usage": 0.1, "truncated": 0.05, "filter": 0.05}
-    with serving(faults=faults, cached_share=0.3, reasoning_share=0.2) as server:
+    with simulated(faults=faults, cached_share=0.3, reasoning_share=0.2) as server:
         manifest = run(job_file(tmp_path, server))
         bill(manifest, server)
     assert manifest["cost"]["unknown_usd"] > 0
@@ -204,7 +172,7 @@ def test_rows_that_share_a_request_share_its_cost_to_the_last_token(tmp_path: Pa
     rows = tmp_path / "rows.csv"
     rows.write_text("body\n" + "\n".join(f'"{n} {SENTENCES[n].strip()}"' for n in range(23)))
     (tmp_path / "schema.json").write_text(json.dumps(FIELDS))
-    with serving(answer="extractive") as server:
+    with simulated(answer="extractive") as server:
         path = job_file(
             tmp_path, server, input={"paths": [str(rows)], "text_column": "body"},
             extract={"schema": str(tmp_path / "schema.json"), "rows_per_request": 7},
@@ -222,7 +190,7 @@ def test_rows_that_share_a_request_share_its_cost_to_the_last_token(tmp_path: Pa
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_the_cap_does_not_allow_is_skipped_and_more_money_goes_on(tmp_path: Path, mode: str) -> None:
-    with serving(faults={"no_usage": 0.1, "500": 0.1}) as server:
+    with simulated(faults={"no_usage": 0.1, "500": 0.1}) as server:
         whole = run(job_file(tmp_path, server, mode))["cost"]["charged_usd"]
         capped = tmp_path / "capped"
         spent = []
@@ -241,14 +209,14 @@ def test_what_the_cap_does_not_allow_is_skipped_and_more_money_goes_on(tmp_path:
 
 
 def test_the_ceiling_as_a_cap_stops_no_run_without_retries(tmp_path: Path) -> None:
-    with serving(ratio=1.6) as server:
+    with simulated(ratio=1.6) as server:
         ceiling = estimate_job(load_job(job_file(tmp_path, server)))["cost_usd"]["ceiling"]
         assert run(job_file(tmp_path, server, budget={"max_cost_usd": ceiling}))["status"] == "complete"
 
 
 def test_broken_and_invalid_answers_are_in_the_next_estimate(tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text(json.dumps(FIELDS))
-    with serving(answer="extractive", faults={"invalid_json": 0.3, "empty": 0.1}) as server:
+    with simulated(answer="extractive", faults={"invalid_json": 0.3, "empty": 0.1}) as server:
         path = job_file(
             tmp_path, server, extract={"schema": str(tmp_path / "schema.json")}, chunking={"max_tokens": 100}
         )

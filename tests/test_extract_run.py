@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +15,17 @@ import pytest
 from benchmarks.extraction import DATA, Spans, gold_spans, simulator
 from click.testing import CliRunner
 from rich.console import Console
+from runs import serving, table, write_job
 
 from pipeline.cli import main
 from pipeline.config import load_job
 from pipeline.estimate import estimate_job
 from pipeline.run import RunOptions, exit_code, run_job
-from pipeline.simulator import Ask, Server, serve
-from pipeline.simulator.settings import parse_settings
+from pipeline.simulator import Ask, Server
 
 PARTY = {"type": "object", "properties": {"party": {"type": "string"}, "signed": {"type": "string", "format": "date"}}}
+simulated = partial(serving, tokenizer="bytes")
 SENTENCES = [f"Acme {n} signed on {1 + n % 28} May 2021 in the presence of a notary. " for n in range(40)]
-
-
-@contextmanager
-def serving(answerer: Callable[[Ask], str] | None = None, **settings: Any) -> Iterator[Server]:
-    """A simulator in a thread of its own."""
-    started: queue.Queue[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
-
-    async def live() -> None:
-        async with serve(parse_settings({"tokenizer": "bytes", **settings}, "test"), answerer) as server:
-            stop = asyncio.Event()
-            started.put((server, asyncio.get_running_loop(), stop))
-            await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    server, loop, stop = started.get(timeout=10)
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 def job_file(folder: Path, server: Server | None = None, **tables: Any) -> Path:
@@ -64,21 +41,12 @@ def job_file(folder: Path, server: Server | None = None, **tables: Any) -> Path:
         "extract": {"schema": "schema.json"},
         "output": {"path": str(folder / "out")},
     }
-    lines = ['name = "found"', 'kind = "extract"']
-    for table in {**settings, **tables}:
-        keys = {**settings.get(table, {}), **tables.get(table, {})}
-        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-    path = folder / "job.toml"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
+    whole = {name: {**settings.get(name, {}), **tables.get(name, {})} for name in {**settings, **tables}}
+    return write_job(folder, "found", "extract", whole)
 
 
 def run(folder: Path, server: Server | None = None, **tables: Any) -> dict[str, Any]:
     return run_job(load_job(job_file(folder, server, **tables)), RunOptions(), Console(quiet=True))
-
-
-def table(manifest: dict[str, Any], name: str) -> pl.DataFrame:
-    return pl.read_parquet(Path(manifest["run_dir"]) / f"{name}.parquet")
 
 
 def said(*items: dict[str, Any]) -> str:
@@ -142,9 +110,9 @@ def test_records_have_the_schemas_types_also_without_a_row(folder: Path) -> None
             "place": {"city": "Ulm", "km": 3}, "names": ["a", "b"], "count": 4, "sure": False}  # fmt: skip
     (folder / "in" / "a.txt").write_text("Ulm, 29 February 2024.")
     many = {"cardinality": "many"}
-    with serving(lambda _: said(item)) as server:
+    with simulated(lambda _: said(item)) as server:
         full = pq.read_table(Path(run(folder, server, schema=TYPED, extract=many)["run_dir"]) / "records.parquet")
-    with serving(lambda _: said()) as server:
+    with simulated(lambda _: said()) as server:
         other = {"path": str(folder / "other")}
         empty = run(folder, server, schema=TYPED, extract=many, output=other)
     nothing = pq.read_table(Path(empty["run_dir"]) / "records.parquet")
@@ -168,7 +136,7 @@ def test_the_order_of_the_answers_changes_nothing(folder: Path) -> None:
     for n in range(5):
         (folder / "in" / f"{n}.txt").write_text("".join(SENTENCES[n:]))
     cut = {"chunking": {"max_tokens": 120, "overlap_tokens": 40}, "extract": {"cardinality": "many", "key": ["party"]}}
-    with serving(parties, latency_s=0.02, latency_sigma=1.5) as server:
+    with simulated(parties, latency_s=0.02, latency_sigma=1.5) as server:
         runs = [
             run(folder, server, limits={"concurrency": slots}, output={"path": str(folder / f"{slots}")}, **cut)
             for slots in (1, 16)
@@ -179,7 +147,7 @@ def test_the_order_of_the_answers_changes_nothing(folder: Path) -> None:
 
 def test_with_many_what_two_overlapping_chunks_saw_is_one_item(folder: Path) -> None:
     (folder / "in" / "a.txt").write_text("".join(SENTENCES))
-    with serving(parties) as server:
+    with simulated(parties) as server:
         for key in (["party"], []):
             extract = {"cardinality": "many", "key": key}
             manifest = run(folder, server, extract=extract, chunking={"max_tokens": 120, "overlap_tokens": 40})
@@ -198,7 +166,7 @@ def test_one_row_in_is_one_row_out_in_order_with_its_columns(folder: Path, packe
     given = pl.DataFrame({"key": [f"k{n}" for n in range(50)], "text": texts, "channel": ["mail", "web"] * 25})
     given.write_csv(folder / "in" / "t.csv")
     schema = {"type": "object", "properties": {"email": {"type": "string", "format": "email"}}}
-    with serving(answer="extractive") as server:
+    with simulated(answer="extractive") as server:
         manifest = run(
             folder, server, schema=schema, input={"text_column": "text", "id_column": "key"},
             extract={"rows_per_request": packed}, chunking={"max_tokens": 2_000},
@@ -232,7 +200,7 @@ def test_a_long_cell_is_chunked_and_an_empty_one_is_skipped(tmp_path: Path) -> N
 def test_an_invalid_answer_is_repaired_at_most_as_often_as_allowed_and_its_document_is_partial(folder: Path) -> None:
     (folder / "in" / "a.txt").write_text("".join(SENTENCES[:20]))
     spoilt = {"1": "invalid_json", "3": "invalid_json", "4": "invalid_json"}
-    with serving(parties, fault_at=spoilt) as server:
+    with simulated(parties, fault_at=spoilt) as server:
         once = {"limits": {"concurrency": 1}, "chunking": {"max_tokens": 230}, "extract": {"cardinality": "many"}}
         manifest = run(folder, server, **once)
         again = run(folder, server, **once)
@@ -254,7 +222,7 @@ def test_an_invalid_answer_is_repaired_at_most_as_often_as_allowed_and_its_docum
 
 def test_a_repaired_answer_leaves_nothing_behind(folder: Path) -> None:
     (folder / "in" / "a.txt").write_text("".join(SENTENCES[:5]))
-    with serving(parties, fault_at={"1": "invalid_json"}) as server:
+    with simulated(parties, fault_at={"1": "invalid_json"}) as server:
         manifest = run(folder, server, extract={"cardinality": "many"})
     assert table(manifest, "calls")["stage"].cast(str).to_list() == ["map", "repair"]
     assert (exit_code(manifest), len(table(manifest, "records"))) == (0, 5)
@@ -262,7 +230,9 @@ def test_a_repaired_answer_leaves_nothing_behind(folder: Path) -> None:
 
 def test_values_whose_words_are_nowhere_are_counted(folder: Path) -> None:
     (folder / "in" / "a.txt").write_text("Nobody is named here.")
-    with serving(lambda _: said({"party": "Zenith", "evidence": {"party": "Zenith Holdings of Ruritania"}})) as server:
+    with simulated(
+        lambda _: said({"party": "Zenith", "evidence": {"party": "Zenith Holdings of Ruritania"}})
+    ) as server:
         manifest = run(folder, server)
     assert manifest["counts"]["evidence_not_found"] == 1
     assert table(manifest, "evidence")["alignment"].cast(str).to_list() == ["none"]
@@ -272,7 +242,7 @@ def test_values_whose_words_are_nowhere_are_counted(folder: Path) -> None:
 def test_a_refused_form_is_left_alone_by_the_rest_of_the_run_and_by_the_next_one(folder: Path) -> None:
     for n, sentence in enumerate(SENTENCES):
         (folder / "in" / f"{n:02}.txt").write_text(sentence)
-    with serving(parties, refuse=["tools"]) as server:
+    with simulated(parties, refuse=["tools"]) as server:
         first = run(folder, server, limits={"concurrency": 2})
         assert server.stats()["rejected"]["unsupported_parameter"] < 10
         assert first["counts"]["ok"] == 40
@@ -318,7 +288,7 @@ def test_a_wrong_schema_or_example_ends_with_2_and_names_the_place(
 ) -> None:
     (folder / "in" / "a.txt").write_text("Acme")
     (folder / "examples.jsonl").write_text(examples)
-    with serving(parties) as server:
+    with simulated(parties) as server:
         path = job_file(folder, server, schema=schema, extract={"examples": "examples.jsonl"})
         ended = CliRunner().invoke(main, ["run", str(path)])
         assert server.stats()["requests"] == 0

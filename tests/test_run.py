@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from rich.console import Console
+from runs import table, write_job
 
 from pipeline.config import load_job
 from pipeline.errors import JobError
@@ -38,7 +39,6 @@ def folder(tmp_path: Path) -> Path:
 
 def job_file(folder: Path, **tables: Any) -> Path:
     """A job over the folder's documents; keyword arguments are tables of the job file, in JSON's values."""
-    lines = ['name = "night"', 'kind = "summarize"']
     settings = {
         "input": {"paths": [str(folder / "in")], "text_column": "body", "id_column": "id"},
         "summarize": {"max_words": 40},
@@ -46,19 +46,11 @@ def job_file(folder: Path, **tables: Any) -> Path:
         "output": {"path": str(folder / "out")},
         **tables,
     }
-    for table, keys in settings.items():
-        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-    path = folder / "job.toml"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
+    return write_job(folder, "night", "summarize", settings)
 
 
 def run(folder: Path, options: RunOptions | None = None, **tables: Any) -> dict[str, Any]:
     return run_job(load_job(job_file(folder, **tables)), options or RunOptions(), QUIET)
-
-
-def table(manifest: dict[str, Any], name: str) -> pl.DataFrame:
-    return pl.read_parquet(Path(manifest["run_dir"]) / f"{name}.parquet")
 
 
 def test_every_input_is_a_row_in_the_inputs_order_with_its_summary(folder: Path) -> None:
