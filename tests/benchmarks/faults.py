@@ -26,6 +26,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from rig import (
+    COMMAND,
     KEY,
     KEY_ENV,
     POINTS,
@@ -42,10 +44,13 @@ from rig import (
     Child,
     Findings,
     Service,
+    books,
     contents,
     judge,
+    paid_over,
     prepare,
     read,
+    run_disagrees,
     secrets_in,
     watched,
     write_inputs,
@@ -66,12 +71,13 @@ class Lab:
     service: Service = field(default_factory=Service)
     baselines: dict[str, tuple[dict[str, Any], dict[str, int], float]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    started: list[Any] = field(default_factory=list)
 
     def case(self, kind: str = "summarize", inputs: Path | None = None, **tables: Any) -> Case:
         place = self.folder / f"{kind}-{next(self.numbers)}"
         place.mkdir()
         job = write_job(place / "job.toml", inputs or self.inputs, kind, self.service.url, **tables)
-        return Case(job, place / "out", place / "log")
+        return Case(job, place / "out", place / "log", started=self.started)
 
     def configure(self, kind: str, **settings: Any) -> None:
         answers: dict[str, Any] = {"answer": "extractive"} if kind == "extract" else {"output_words": 30}
@@ -90,7 +96,15 @@ class Lab:
             self.baselines[kind] = contents(case.runs()[-1]), json.loads(count.read_text()), spent_s
         return self.baselines[kind]
 
+    def end(self) -> int:
+        """Kill what still runs; the number of processes."""
+        left = [each for each in self.started if (each.poll() is None if hasattr(each, "poll") else each.is_alive())]
+        for process in left:
+            process.kill()
+        return len(left)
+
     def close(self) -> None:
+        self.end()
         self.service.close()
 
 
@@ -194,14 +208,17 @@ def stopped_early(lab: Lab, number: signal.Signals, seed: int) -> Findings:
     code = process.wait(60)
     text = case.text()
     inside = code == 130 or "in main" in text or "invoke" in text
-    wrong = [] if code == (130 if inside else -number) and "Aborted" not in text else [f"exit {code}"]
+    # Interrupted within an exec() of an import (a dataclass is one), CPython ends by SIGINT whatever the program's own
+    # exit code is; a shell tells both as 130.
+    ends = {130} if inside else {-number, -signal.SIGINT}
+    wrong = [] if code in ends and "Aborted" not in text else [f"exit {code}"]
     if inside and "Traceback" in text:
         wrong.append("a traceback")
     return with_wrong(Findings(cases=1), wrong, case)
 
 
 def stopped_in_a_huge_input(lab: Lab, rows: int) -> Findings:
-    """What is not done is listed as skipped, but not for longer than the grace time."""
+    """What is not done is listed as skipped, but not for longer than the grace time: the rest is one row."""
     inputs = lab.folder / f"huge-{rows}"
     if not inputs.exists():
         write_inputs(inputs, files=0, rows=rows)
@@ -213,14 +230,83 @@ def stopped_in_a_huge_input(lab: Lab, rows: int) -> Findings:
     began = time.monotonic()
     case.codes.append(process.wait(120))
     took_s = time.monotonic() - began
-    shown = read(case.runs()[-1] / "documents.parquet").num_rows
+    listed = read(case.runs()[-1] / "documents.parquet").to_pylist()
+    shown = len(listed)
     # A call given up at the end of the grace time may have been delivered in that moment: it is booked unknown.
     found = judge(case, lab.service.stats(), None, documents=shown, exact=False, codes=(130,))
     found.notes.append(
         f"{rows:,} rows, stopped with 1 s of grace: ended after {took_s:.1f} s with {shown:,} rows listed"
     )
     unread = json.loads((case.runs()[-1] / "run.json").read_bytes())["halted"]["unread"]
-    return with_wrong(found, ["not prompt"] if took_s > 20 or unread is not True else [], case)
+    told = unread is True and "nor were the rows after it" in listed[-1]["error"]
+    return with_wrong(found, ["not prompt"] if took_s > 20 or not told else [], case)
+
+
+def stopped_among_many_files(lab: Lab, files: int) -> Findings:
+    """Every file is a row, also those that nobody could read in the grace time."""
+    inputs = lab.folder / f"files-{files}"
+    inputs.mkdir()
+    for number in range(files):
+        (inputs / f"{number:06}.txt").write_text(f"The bridge {number} is dated 3 May 1903.", encoding="utf-8")
+    lab.configure("summarize", latency_s=0.2)
+    case = lab.case("summarize", inputs, limits={"grace_s": 0.3})
+    process = case.command(group_rows=5000)
+    wait_until_calling(lab, process, 0.3)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    case.codes.append(process.wait(120))
+    took_s = time.monotonic() - began
+    found = judge(case, lab.service.stats(), None, documents=files, exact=False, codes=(130,))
+    listed = read(case.runs()[-1] / "documents.parquet").to_pylist()
+    unread = sum(row["error"] == "not read before the run was interrupted" for row in listed)
+    wrong = [] if unread and all(row["status"] in ("ok", "skipped") for row in listed) else ["not all were listed"]
+    found.notes.append(f"{files:,} files, stopped with 0.3 s of grace: {unread:,} listed unread, in {took_s:.1f} s")
+    return with_wrong(found, wrong, case)
+
+
+def reader_gone(lab: Lab, full: bool) -> Findings:
+    """Nobody reads stdout or stderr any more (`| head -1`): no command minds, and its exit code is its own."""
+    kind = "summarize"
+    results, passed, _ = lab.baseline(kind)
+    lab.configure(kind)
+    case = lab.case(kind)
+    case.run(Child(point=SENT, at=passed[SENT] // 2))  # so that there is something to say at the start
+    wrong = []
+    tried = 0
+
+    def gone(expected: int, arguments: list[str], *closed: str) -> None:
+        nonlocal tried
+        tried += 1
+        unread, written = os.pipe()
+        os.close(unread)
+        with case.log.open("ab") as log:
+            streams = {name: written if name in closed else log for name in ("stdout", "stderr")}
+            command = [sys.executable, "-c", COMMAND, "7", *arguments]
+            code = subprocess.run(command, timeout=60, check=False, **streams).returncode
+        os.close(written)
+        if code != expected:
+            wrong.append(f"{arguments[0]}, no reader of {' and '.join(closed)}: exit {code}")
+
+    job = [str(case.job), "--output", str(case.output)]
+    gone(0, ["run", *job], "stdout", "stderr")
+    case.codes.append(0)
+    found = judge(case, lab.service.stats(), results, documents=DOCUMENTS, exact=False)
+    gone(0, ["runs", str(case.output)], "stdout")
+    gone(0, ["schema"], "stdout")
+    if full:
+        text, run = str(lab.inputs / "d000.txt"), str(case.runs()[-1])
+        for arguments in (["run", *job], ["estimate", *job], ["report", run], ["models"], ["chunk", text]):
+            gone(0, arguments, "stdout")
+            gone(0, [*arguments, "--json"], "stdout")
+            gone(0, arguments, "stdout", "stderr")
+        gone(2, ["run", "no-such-job.toml"], "stderr")
+    lab.configure(kind, keys=["another"])
+    for closed in (["stdout"], ["stdout", "stderr"]) if full else (["stdout"],):
+        gone(4, ["run", *job, "--fresh", "--json"], *closed)
+    found.cases = tried
+    if "Traceback" in case.text() or "Exception ignored" in case.text():
+        wrong.append("a traceback")
+    return with_wrong(found, wrong, case)
 
 
 def hung_up(lab: Lab, *, nohup: bool) -> Findings:
@@ -294,6 +380,84 @@ def read_only(lab: Lab) -> Findings:
         return with_wrong(Findings(cases=1), wrong, case)
 
 
+def seal(folder: Path, on: bool, pattern: str) -> bool:
+    """Make the folders under `folder`, and its files that match, such that nothing can be written; False where that
+    cannot be done."""
+    inside = [path for path in folder.rglob("*") if not path.is_symlink()]
+    places = [folder, *(path for path in inside if path.is_dir() or re.search(pattern, path.name))]
+    if os.geteuid() == 0:  # the mode of a file does not bind root, the immutable attribute does
+        command = ["chattr", "+i" if on else "-i", *map(str, places)]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except FileNotFoundError:
+            return False
+    for place in places:
+        place.chmod((0o555 if on else 0o755) if place.is_dir() else (0o444 if on else 0o644))
+    return True
+
+
+def read_only_midway(lab: Lab, after_s: float, pattern: str) -> Findings:
+    """The output turns read-only while calls are under way: exit 5 with the cause, nothing half-written; once it can be
+    written again the same command ends it. SQLite maps its -shm file: where that is sealed too, the kernel kills."""
+    kind = "summarize"
+    results, _, _ = lab.baseline(kind)
+    lab.configure(kind, latency_s=0.3, latency_sigma=0.0)
+    case = lab.case(kind, limits={"concurrency": 4})
+    with watched(case) as half:
+        process = case.command()
+        wait_until_calling(lab, process, after_s)
+        try:
+            sealed = seal(case.output, True, pattern)
+            code = process.wait(60)
+        finally:
+            seal(case.output, False, "")
+        said = case.text().lower()
+        case.run()
+    if not sealed:
+        return Findings(notes=["skipped: no immutable attribute on this file system"])
+    found = judge(case, lab.service.stats(), results, documents=DOCUMENTS, exact=False, half=half)
+    told = code == 5 and re.search("permi|readonly|disk i/o", said)
+    mapped = code == -signal.SIGBUS and re.search(pattern, "ledger.sqlite-shm")
+    found.notes.append(f"exit {code} after {said.strip().splitlines()[:1]}")
+    return with_wrong(found, [] if told or mapped else [f"exit {code}"], case)
+
+
+def broken_lock(lab: Lab, how: str) -> Findings:
+    """The lock's file is spoilt: what is in it does not matter, a folder in its place is refused with a clear word, and
+    a run that holds it still does."""
+    kind = "summarize"
+    results, _, _ = lab.baseline(kind)
+    lab.configure(kind, latency_s=1.0 if how == "held" else 0.03)
+    case = lab.case(kind, limits={"concurrency": 30})
+    path = case.output / "ledger.lock"
+    garbage = random.Random(1).randbytes(5000)
+    wrong = []
+    if how == "held":
+        first = case.command()
+        wait_until_calling(lab, first, 0.0)
+        path.write_bytes(garbage)
+        second = Case(case.job, case.output, case.log.with_name("second.log"), started=lab.started)
+        if second.run() != 5 or "another run" not in second.text():
+            wrong.append(f"the second exits {second.codes}: {second.text()}")
+        case.codes.append(first.wait(60))
+    elif how == "folder":
+        path.mkdir(parents=True)
+        if (
+            case.run() != 5
+            or "ledger.lock: is a directory" not in case.text().lower()
+            or lab.service.stats()["requests"]
+        ):
+            wrong.append(f"exit {case.codes}")
+        path.rmdir()
+        case.run()
+    else:
+        case.output.mkdir()
+        path.write_bytes(b"" if how == "empty" else garbage)
+        case.run()
+    found = judge(case, lab.service.stats(), results, documents=DOCUMENTS, exact=True)
+    return with_wrong(found, wrong, case)
+
+
 def clock_jumps(lab: Lab, seconds: float) -> Findings:
     """The wall clock jumps in the middle of a run that is then killed, and the next run has the right time again."""
     kind = "extract"
@@ -309,8 +473,8 @@ def clock_jumps(lab: Lab, seconds: float) -> Findings:
 
 
 def spoilt_ledger(lab: Lab, how: str, seed: int) -> Findings:
-    """A complete run's ledger is spoilt: the next run says so, keeps it aside and finishes. It may pay again for
-    answers that nobody can read any more."""
+    """A complete run's ledger is spoilt: the next run says so, keeps it aside and finishes. What nobody can read any
+    more it pays for again, and tells that: `twice` counts those calls, `excess` those that nobody was told of."""
     kind = "summarize"
     results, _, _ = lab.baseline(kind)
     lab.configure(kind)
@@ -331,16 +495,37 @@ def spoilt_ledger(lab: Lab, how: str, seed: int) -> Findings:
         path.unlink()
         with contextlib.closing(sqlite3.connect(path)) as other:
             other.executescript("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)")
+    spoilt = path.read_bytes()
     code = case.run()
-    found = Findings(cases=1)
-    now = contents(case.runs()[-1])
+    stats, runs, said = lab.service.stats(), case.runs(), case.text()
+    now = contents(runs[-1])
+    found = Findings(cases=1, twice=stats["repeated_ok"])
     found.different = sum(now.get(name) != value for name, value in results.items())
     found.lost = abs(DOCUMENTS - len(now["documents"]))
-    found.secrets = len(secrets_in(case.output, case.log))
+    shown = secrets_in(case.output, case.log)
+    found.secrets = len(shown)
     aside = list(case.output.glob("ledger.aside-*.sqlite"))
+    damaged = re.search(r"([\d,]+) answers in the ledger were damaged", said)
+    told = "paid for again" in said if aside else int(damaged[1] if damaged else 0) == found.twice
+    found.excess = 0 if told else found.twice
+    # The tables of both runs must hold all that the service billed, and the new ledger what the second one paid.
+    paid = paid_over(runs)
+    billed = {"calls": stats["billed_calls"], "pusd": stats["cost_pusd"]}
+    billed |= {name: stats[f"{name}_tokens"] for name in ("input", "output")}
+    bills = [
+        f"{name}: {paid[name]} in the tables, {each} billed" for name, each in billed.items() if paid[name] != each
+    ]
+    bills += run_disagrees(runs[-1], books(case.output))
+    found.wrong_bills = len(bills)
+    found.notes += [*bills, *shown]
     wrong = [f"exit {code}"] if code else []
-    if how != "flipped" and (not aside or "kept as" not in case.text()):
+    if how != "flipped" and (not aside or "kept as" not in said):
         wrong.append("not kept aside")
+    if aside and (len(aside) > 1 or aside[0].read_bytes() != spoilt):
+        wrong.append("what is kept aside is not what was there")
+    if not found.bad and not wrong:
+        kept = "kept aside" if aside else f"{damaged[0]}" if damaged else "nothing to notice"
+        found.notes.append(f"{kept}: {found.twice} of {billed['calls'] - found.twice} answers paid for again, as told")
     return with_wrong(found, wrong, case)
 
 
@@ -352,7 +537,7 @@ def two_at_once(lab: Lab) -> Findings:
     case = lab.case(kind, limits={"concurrency": 30})
     first = case.command()
     wait_until_calling(lab, first, 0.0)
-    second = Case(case.job, case.output, case.log.with_name("second.log"))
+    second = Case(case.job, case.output, case.log.with_name("second.log"), started=lab.started)
     refused = second.run()
     case.codes.append(first.wait(60))
     found = judge(case, lab.service.stats(), results, documents=DOCUMENTS, exact=True)
@@ -582,7 +767,7 @@ def tested(arguments: list[str]) -> Findings:
     """Tests, and how many examples Hypothesis tried in them."""
     paths = [each for each in arguments if not each.startswith("tests/") or (ROOT / each).exists()]
     command = [sys.executable, "-m", "pytest", "--hypothesis-show-statistics", "--hypothesis-seed=0", *paths]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     examples = sum(int(number) for number in re.findall(r"- (\d+) passing", done.stdout))
     passed = re.search(r"(\d+) passed", done.stdout)
     found = Findings(cases=examples + (int(passed[1]) if passed else 0))
@@ -602,7 +787,7 @@ def with_wrong(found: Findings, wrong: list[str], case: Case | None) -> Findings
     return found
 
 
-def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: C901 - the table itself
+def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: C901, PLR0915 - the table itself
     """The matrix: a name and its cases."""
     table: dict[str, list[Try]] = {}
 
@@ -625,6 +810,8 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
         early = range(seed, seed + (12 if full else 3))
         add(f"{number.name} at the start", [lambda lab, n=number, s=s: stopped_early(lab, n, s) for s in early])
     add("stop in a huge input", [lambda lab: stopped_in_a_huge_input(lab, 400_000)])
+    add("stop among many files", [lambda lab: stopped_among_many_files(lab, 100_000 if full else 20_000)])
+    add("nobody reads what is printed", [lambda lab: reader_gone(lab, full)])
     add("SIGHUP under nohup", [lambda lab: hung_up(lab, nohup=True)])
     add("SIGHUP", [lambda lab: hung_up(lab, nohup=False)])
 
@@ -632,6 +819,10 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
     for kind in ("summarize", "extract"):
         add(f"disk full, {kind}", [lambda lab, k=kind, s=s: full_disk(lab, k, s) for s in sizes])
     add("read-only output", [read_only])
+    moments = (0.0, 0.3, 0.6, 0.9) if full else (0.3,)
+    for what, files in (("folders", "^$"), ("files", "(sqlite|-wal|parquet)$"), ("mapped file", "-shm$")):
+        add(f"read-only midway, {what}", [lambda lab, t=t, f=files: read_only_midway(lab, t, f) for t in moments])
+    add("broken lock", [lambda lab, h=how: broken_lock(lab, h) for how in ("garbage", "empty", "folder", "held")])
     add("clock jumps", [lambda lab, s=s: clock_jumps(lab, s) for s in (-86_400.0, 86_400.0 * 400)])
     for how in ("flipped", "cut", "foreign", "database"):
         seeds = range(seed, seed + (12 if full and how in ("flipped", "cut") else 1))
@@ -648,9 +839,14 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
     stopping = {"429_quota", "redirect"}
     for rate in (0.01, 0.05, 0.3) if full else (0.3,):
         names = sorted((FREE_FAULTS | BILLED_FAULTS) - stopping)
-        if not full:
+        refusals = [name for name in names if name.startswith("429")]
+        if full:
+            names = [name for name in names if name not in refusals]
+            add(f"429 of each kind at {rate:.0%}", [lambda lab, n=n, r=rate: provider_fault(lab, "summarize", {n: r}) for n in refusals])  # noqa: E501  # fmt: skip
+        else:
             names = ["408", "503", "200_openrouter", "reset", "hang_billed", "truncated", "no_usage", "cut"]
         add(f"each fault alone at {rate:.0%}", [lambda lab, n=n, r=rate: provider_fault(lab, "summarize", {n: r}) for n in names])  # noqa: E501  # fmt: skip
+        names = [*refusals, *names] if full else names
         mixed = {name: rate / len(names) for name in names}
         add(f"all faults mixed, {rate:.0%}", [
             *(lambda lab, k=k, m=mixed: provider_fault(lab, k, m) for k in ("summarize", "extract")),
@@ -716,11 +912,88 @@ def line(name: str, found: Findings, seconds: float) -> str:
     return f"{mark} {name:<38}{cells}{seconds:>7.0f} s"
 
 
-def attempt(lab: Lab, one: Try) -> Findings:
+def limit_s(name: str) -> float:
+    """How long one case of a row may take before it counts as one that hangs."""
+    return 1200 if name.startswith(("memory", "tests")) else 600 if name == "outage" else 240
+
+
+def attempt(lab: Lab, one: Try, longest_s: float) -> Findings:
+    """A case, and no longer than that: its processes are killed then, until it ends."""
+    over = threading.Event()
+    expired = []
+
+    def bound() -> None:
+        wait_s = longest_s
+        while not over.wait(wait_s):
+            expired.append(lab.end())
+            wait_s = 2.0
+
+    watch = threading.Thread(target=bound, daemon=True)
+    watch.start()
     try:
-        return one(lab)
+        found = one(lab)
     except Exception:  # noqa: BLE001 - a row that cannot be tried is a failed row
-        return Findings(cases=1, unfinished=1, notes=[traceback.format_exc()])
+        found = Findings(cases=1, unfinished=1, notes=[traceback.format_exc()])
+    finally:
+        over.set()
+        watch.join()
+        lab.end()
+        lab.started.clear()
+    return with_wrong(found, [f"killed after {longest_s:.0f} s"] if expired else [], None)
+
+
+@dataclass
+class Row:
+    """What is known of a row, over its cases so far."""
+
+    left: int
+    found: Findings = field(default_factory=Findings)
+    began: float = 0.0
+
+
+def work_through(labs: list[Lab], table: dict[str, list[Try]], total: Findings) -> None:
+    """All cases, in order, on whichever lab is free; a row is printed as its last case ends."""
+    rows = {name: Row(len(tries)) for name, tries in table.items()}
+    todo = iter([(name, one) for name, tries in table.items() for one in tries])
+    lock = threading.Lock()
+
+    def serve(lab: Lab) -> None:
+        while True:
+            with lock:
+                name, one = next(todo, (None, None))
+                if name is None or one is None:
+                    return
+                row = rows[name]
+                row.began = row.began or time.monotonic()
+            found = attempt(lab, one, limit_s(name))
+            with lock:
+                row.found.add(found)
+                row.left -= 1
+                if not row.left:
+                    show(name, row, total)
+
+    with ThreadPoolExecutor(len(labs)) as threads:
+        served = [threads.submit(serve, lab) for lab in labs]
+        try:
+            for each in served:
+                each.result()
+        except KeyboardInterrupt:
+            with lock:
+                for _ in todo:
+                    pass
+            for lab in labs:
+                lab.end()
+            print("interrupted; not tried to the end:", ", ".join(name for name, row in rows.items() if row.left))
+            total.unfinished += 1
+
+
+def show(name: str, row: Row, total: Findings) -> None:
+    found = row.found
+    print(line(name, found, time.monotonic() - row.began), flush=True)
+    for note in found.notes if found.bad else [note for note in found.notes if "\n" not in note]:
+        print(f"       {note}", flush=True)
+    found.notes = []
+    total.add(found)
 
 
 def main() -> int:
@@ -742,34 +1015,24 @@ def main() -> int:
         for number in range(4 if options.all else 3):
             (folder / f"lab{number}").mkdir()
             labs.append(Lab(folder / f"lab{number}", folder / "in"))
-        print("     " + " " * 38 + "".join(f"  {head}" for head in HEAD))
-        for name, tries in rows(options.all, options.seed, folder).items():
-            if words and not any(word in name for word in words):
-                continue
-            started = time.monotonic()
-            found = Findings()
-            with ThreadPoolExecutor(len(labs)) as threads:
-                shares = [tries[number :: len(labs)] for number in range(len(labs))]
-                work = [
-                    threads.submit(lambda lab, share: [attempt(lab, one) for one in share], lab, share)
-                    for lab, share in zip(labs, shares, strict=True)
-                ]
-                for each in [result for done in work for result in done.result()]:
-                    found.add(each)
-            print(line(name, found, time.monotonic() - started), flush=True)
-            for note in found.notes if found.bad else [note for note in found.notes if "\n" not in note]:
-                print(f"       {note}", flush=True)
-            found.notes = []
-            total.add(found)
+        print("     " + " " * 38 + "".join(f"  {head}" for head in HEAD), flush=True)
+        table = rows(options.all, options.seed, folder)
+        work_through(
+            labs,
+            {name: tries for name, tries in table.items() if not words or any(word in name for word in words)},
+            total,
+        )
     finally:
         for lab in labs:
             lab.close()
         shutil.rmtree(folder, ignore_errors=True)
     print(line("all", total, time.monotonic() - began))
     print(
-        "compared with an undisturbed run: chunks.parquet and evidence.parquet byte for byte; documents and records"
-        " row for row,\nall columns but attempts, tokens and money. Seed", options.seed,
-    )  # fmt: skip
+        "seconds of a row: from its first case to its last, beside other rows. Compared with an undisturbed run:"
+        " chunks.parquet\nand evidence.parquet byte for byte; documents and records row for row, all columns but"
+        f" attempts, tokens and money. Seed {options.seed}.\nTotal: {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     return 1 if total.bad else 0
 
 

@@ -290,11 +290,13 @@ class Case:
     output: Path
     log: Path
     codes: list[int] = field(default_factory=list)
+    started: list[Any] = field(default_factory=list)  # its processes, for whoever must end them
 
     def start(self, child: Child = Child(), extra: Sequence[str] = ()) -> Any:
         arguments = ["run", str(self.job), "--output", str(self.output), *extra]
         process = SERVER.Process(target=enter, args=(arguments, str(self.log), child))
         process.start()
+        self.started.append(process)
         return process
 
     def run(self, child: Child = Child(), *, kill_after_s: float | None = None, extra: Sequence[str] = ()) -> int:
@@ -317,7 +319,10 @@ class Case:
         entry = ["-m", "pipeline.cli"] if group_rows is None else ["-c", COMMAND, str(group_rows)]
         arguments = [sys.executable, *entry, "run", str(self.job), "--output", str(self.output), *extra]
         with self.log.open("ab") as log:
-            return subprocess.Popen([*wrap, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, **options)
+            streams = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL, **options}
+            process = subprocess.Popen([*wrap, *arguments], **streams)
+        self.started.append(process)
+        return process
 
     def runs(self) -> list[Path]:
         """The committed runs, the newest last."""
@@ -456,11 +461,22 @@ def wrong_bills(case: Case, stats: Mapping[str, Any], *, exact: bool) -> list[st
         found.append(f"{stats['cost_pusd']} pico-dollars billed, {charged['pusd']} + {unknown['pusd']} booked")
     runs = case.runs()
     if runs:
-        found += _run_disagrees(runs[-1], ledger)
+        found += run_disagrees(runs[-1], ledger)
     return found
 
 
-def _run_disagrees(run: Path, ledger: Mapping[str, Counter[str]]) -> list[str]:
+def paid_over(runs: Sequence[Path]) -> Counter[str]:
+    """What the tables of these runs say was charged: calls, tokens, pico-dollars."""
+    paid: Counter[str] = Counter()
+    for run in runs:
+        for row in read(run / "calls.parquet").to_pylist():
+            if row["billing"] == "charged":
+                cost_pusd = int(row["cost_usd"].scaleb(12))
+                paid.update(calls=1, input=row["input_tokens"], output=row["output_tokens"], pusd=cost_pusd)
+    return paid
+
+
+def run_disagrees(run: Path, ledger: Mapping[str, Counter[str]]) -> list[str]:
     manifest = json.loads((run / "run.json").read_bytes())
     found = []
     calls, documents = read(run / "calls.parquet").to_pylist(), read(run / "documents.parquet").to_pylist()
