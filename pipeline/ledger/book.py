@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
+
 from pipeline.errors import MachineError
 from pipeline.ledger.file import MIGRATIONS, connect, explain, keep_aside, lock, migrate, view_file
 from pipeline.ledger.rows import (
@@ -35,8 +37,6 @@ from pipeline.unicode import well_formed
 
 __all__ = ["Ledger"]
 
-SLICE = 500
-"""Keys in one query; SQLite allows 32,766 values."""
 SAMPLES = 2000
 """The newest calibration samples that are kept, for each model."""
 
@@ -136,17 +136,15 @@ class Ledger:
     def stored(self, keys: Sequence[str], *, retry_failed: bool = False) -> dict[str, Stored]:
         """What is known of `keys`. `retry_failed` leaves out rejected answers and remembered failures."""
         found: dict[str, Stored] = {}
-        for start in range(0, len(keys), SLICE):
-            part = keys[start : start + SLICE]
-            query = f"SELECT {STORED} FROM answer WHERE key IN ({','.join('?' * len(part))})"  # noqa: S608 - marks only
-            if retry_failed:
-                query += " AND cause IS NULL AND NOT rejected"
-            for row in self._read(query, part):
-                answer = stored(row)
-                if answer:
-                    found[answer.key] = answer
-                else:
-                    self.rotten.add(row[0])
+        query = f"SELECT {STORED} FROM answer WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608
+        if retry_failed:
+            query += " AND cause IS NULL AND NOT rejected"
+        for row in self._read(query, (orjson.dumps(keys).decode(),)):
+            answer = stored(row)
+            if answer:
+                found[answer.key] = answer
+            else:
+                self.rotten.add(row[0])
         return found
 
     async def reserve(
