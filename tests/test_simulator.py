@@ -1,7 +1,6 @@
 """The simulator over real HTTP: dialects, faults, limits, and books that agree to the token."""
 
 import asyncio
-import gc
 import json
 import math
 import re
@@ -93,7 +92,6 @@ def test_each_dialect_answers_and_is_billed_to_the_token(path: str) -> None:
         )
         assert stats["cost_pusd"] == stats["input_tokens"] * 70_000 + stats["output_tokens"] * 280_000
         assert stats["unseen_calls"] == stats["in_flight"] == 0
-        assert stats["connections"] == 1
 
     talk(settings(), work)
 
@@ -186,20 +184,15 @@ def test_the_answerer_sees_messages_schema_and_limit_also_when_the_prompt_quotes
     assert seen[1].max_output_tokens == 500
 
 
-def test_an_answerer_that_fails_is_heard_of_and_leaves_no_client_waiting() -> None:
-    failures: list[BaseException] = []
-
+def test_an_answerer_that_fails_is_heard_of_and_leaves_no_client_waiting(caplog: pytest.LogCaptureFixture) -> None:
     async def work(client: httpx.AsyncClient, server: Server) -> None:
-        server.loop.set_exception_handler(lambda loop, context: failures.append(context["exception"]))
-        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-            await client.post(CHAT, json=ask())
+        assert (await client.post(CHAT, json=ask())).status_code == 500
 
     def answerer(request: Ask) -> str:
         raise ZeroDivisionError
 
     talk(settings(), work, answerer)
-    gc.collect()
-    assert [type(failure) for failure in failures] == [ZeroDivisionError]
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -486,7 +479,7 @@ def test_the_bucket_lends_nothing_and_fills_at_its_rate() -> None:
     assert bucket.wait_s(1, 1.0) == 0
     assert bucket.wait_s(5, 100.0) == 0  # no fuller than its burst
     assert math.isinf(bucket.wait_s(5.01, 100.0))
-    told = rate_headers("chat", {"requests": bucket})
+    told = rate_headers("openai", {"requests": bucket})
     assert told == {
         "x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": "0ms"
     }  # fmt: skip
@@ -550,12 +543,11 @@ def test_modelslab_says_its_wait_in_the_body_and_sends_no_rate_headers() -> None
     talk(settings(queue_limit=5, retry_after_s=30, latency_s=0.2, latency_sigma=0), work)
 
 
-def test_calls_past_the_slots_wait_and_the_busy_time_of_slots_is_kept() -> None:
+def test_calls_past_the_slots_wait() -> None:
     async def work(client: httpx.AsyncClient, server: Server) -> None:
         await asyncio.gather(*(client.post(CHAT, json=ask(f"{TEXT} {n}")) for n in range(6)))
         stats = server.stats()
-        assert (stats["accepted"], stats["max_in_flight"], stats["working"]) == (6, 6, 0)
-        assert stats["busy_slot_s"] >= 6 * 0.05
+        assert (stats["accepted"], stats["max_in_flight"]) == (6, 6)
         assert stats["last_response_s"] - stats["first_request_s"] >= 3 * 0.05
 
     talk(settings(concurrency=2, latency_s=0.05, latency_sigma=0), work)
@@ -614,7 +606,7 @@ def test_gold_answers_hold_what_of_each_span_stands_in_the_chunk() -> None:
     ]
 
     def items(answerer: Callable[[Ask], str], chunk: str) -> list[dict[str, Any]]:
-        request = Ask(service="openai", form="chat", model="m", messages=(Message("user", chunk),), max_output_tokens=9)
+        request = Ask(service="openai", model="m", messages=(Message("user", chunk),), max_output_tokens=9)
         return json.loads(answerer(request))["items"]
 
     many = gold({"f": text}, labels)
@@ -651,7 +643,7 @@ def test_gold_answers_over_the_real_contracts_hold_every_span() -> None:
     answerer = gold_from_files(labels)
     for (file,), spans in rows.group_by(["file"]):
         text = (labels.parent / "txt" / str(file)).read_bytes().decode()
-        request = Ask(service="openai", form="chat", model="m", messages=(Message("user", text),), max_output_tokens=9)
+        request = Ask(service="openai", model="m", messages=(Message("user", text),), max_output_tokens=9)
         items = json.loads(answerer(request))["items"]
         assert sorted((i["category"], i["text"]) for i in items) == sorted(spans["category", "answer_text"].iter_rows())
 
@@ -674,12 +666,14 @@ def test_what_is_not_http_is_refused_and_pipelined_requests_are_answered_in_orde
         port = httpx.URL(server.url).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"hello\r\n\r\n")
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        assert b" 400 " in await reader.readline()
         writer.close()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for word, close in (("first", ""), ("second", "connection: close\r\n")):
             body = json.dumps(ask(word))
-            writer.write(f"POST {CHAT} HTTP/1.1\r\n{close}content-length: {len(body)}\r\n\r\n{body}".encode())
+            writer.write(
+                f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{close}content-length: {len(body)}\r\n\r\n{body}".encode()
+            )
         got = (await reader.read()).decode()
         assert 0 < got.index('"first"') < got.index('"second"')
         writer.close()
@@ -759,7 +753,7 @@ def test_every_setting_is_an_option() -> None:
 
 
 def test_echo_repeats_short_sources_and_has_words_for_empty_ones() -> None:
-    request = Ask(service="openai", form="chat", model="m", messages=(Message("user", "a b"),), max_output_tokens=9)
+    request = Ask(service="openai", model="m", messages=(Message("user", "a b"),), max_output_tokens=9)
     assert echo(request, 5) == "a b a b a"
-    empty = Ask(service="openai", form="chat", model="m", messages=(), max_output_tokens=9)
+    empty = Ask(service="openai", model="m", messages=(), max_output_tokens=9)
     assert echo(empty, 2) == "nothing nothing"

@@ -49,7 +49,6 @@ class Stats:
     rejected: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
     max_in_flight: int = 0
-    connections: int = 0
     billed_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -61,18 +60,9 @@ class Stats:
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
     unique_ok: int = 0
     repeated_ok: int = 0
-    working: int = 0
-    busy_slot_s: float = 0.0
     first_request_s: float | None = None
     last_response_s: float | None = None
-    worked_at: float = 0.0
     answered: set[int] = field(default_factory=set)
-
-    def work(self, change: int, now: float) -> None:
-        """One slot more or less is busy."""
-        self.busy_slot_s += self.working * (now - self.worked_at)
-        self.worked_at = now
-        self.working += change
 
     def bill(self, outcome: str, tokens: tuple[int, int, int, int], *, seen: bool) -> None:
         """Charge (input, output, cached, reasoning) tokens for a call that ended as `outcome`."""
@@ -105,8 +95,7 @@ class Stats:
         rates = (round(settings.input_usd_per_million * 10**6), round(settings.output_usd_per_million * 10**6))
         return self.input_tokens * rates[0] + self.output_tokens * rates[1]
 
-    def as_dict(self, settings: Settings, now: float) -> dict[str, Any]:
+    def as_dict(self, settings: Settings) -> dict[str, Any]:
         """The figures of `GET /stats`; times are seconds since the start."""
-        self.work(0, now)
-        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("answered", "worked_at")}
-        return values | {"now_s": now, "cost_pusd": self.cost_pusd(settings)}
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "answered"}
+        return values | {"cost_pusd": self.cost_pusd(settings)}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import orjson
 
@@ -19,7 +19,6 @@ from pipeline.types import Message
 
 __all__ = [
     "Ask",
-    "Form",
     "Said",
     "answer_body",
     "error_body",
@@ -29,7 +28,6 @@ __all__ = [
     "wait_hint",
 ]
 
-Form: TypeAlias = Literal["chat", "messages"]
 ANTHROPIC_ERRORS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -49,7 +47,6 @@ class Ask:
     which) or quoted in the system prompt; `tool` names the tool to call."""
 
     service: Service
-    form: Form
     model: str
     messages: tuple[Message, ...]
     max_output_tokens: int
@@ -82,18 +79,18 @@ def _content(value: Any) -> str:
     return "".join(block.get("text", "") for block in value or () if isinstance(block, dict))
 
 
-def parse_ask(service: Service, form: Form, body: Mapping[str, Any]) -> Ask:
+def parse_ask(service: Service, body: Mapping[str, Any]) -> Ask:
     """What the request asks. Raises KeyError, TypeError or AttributeError where it is no such request."""
     messages = [Message(m["role"], _content(m["content"])) for m in body["messages"]]
-    if form == "messages" and body.get("system"):
+    if body.get("system"):
         messages.insert(0, Message("system", _content(body["system"])))
     structured: Structured | None = None
     schema = tool = None
     wanted = body.get("response_format") or {}
     if body.get("tools") and body.get("tool_choice") not in ("none", {"type": "none"}):
-        structured, described = "tools", body["tools"][0]
-        described = described["function"] if form == "chat" else described
-        tool, schema = described["name"], described.get("parameters" if form == "chat" else "input_schema")
+        structured, first = "tools", body["tools"][0]
+        described = first.get("function", first)
+        tool, schema = described["name"], described.get("parameters", described.get("input_schema"))
     elif wanted.get("type") == "json_schema":
         structured, schema = "json_schema", wanted["json_schema"]["schema"]
     else:
@@ -101,7 +98,6 @@ def parse_ask(service: Service, form: Form, body: Mapping[str, Any]) -> Ask:
         schema = _schema_within("\n".join(m.content for m in messages if m.role == "system"))
     return Ask(
         service=service,
-        form=form,
         model=str(body.get("model_id") or body["model"]),
         messages=tuple(messages),
         max_output_tokens=int(body.get("max_completion_tokens") or body.get("max_tokens") or 1000),
@@ -147,7 +143,7 @@ def _messages_usage(said: Said) -> dict[str, int]:
 
 def answer_body(ask: Ask, said: Said, number: int, *, with_usage: bool = True) -> dict[str, Any]:
     """The whole answer in the request's dialect; `number` makes its id."""
-    if ask.form == "messages":
+    if ask.service == "anthropic":
         block: dict[str, Any] = {"type": "text", "text": said.text}
         if ask.tool:
             block = _tool_use(ask, number, _object(said.text))
@@ -195,7 +191,7 @@ def stream_events(ask: Ask, said: Said, number: int, *, with_usage: bool = True)
     """The answer as server-sent events, its text in about eight of them; usage stands in the last."""
     size = max(1, math.ceil(len(said.text) / 8))
     parts = [said.text[i : i + size] for i in range(0, len(said.text), size)]
-    if ask.form == "messages":
+    if ask.service == "anthropic":
         yield from _messages_events(ask, said, number, parts, with_usage)
         return
     frame = {"id": f"gen-{number}", "object": "chat.completion.chunk", "created": int(time.time()), "model": ask.model}
@@ -273,14 +269,14 @@ def _duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{seconds:.3f}s"
 
 
-def rate_headers(form: Form, buckets: Mapping[str, Bucket]) -> dict[str, str]:
+def rate_headers(service: Service, buckets: Mapping[str, Bucket]) -> dict[str, str]:
     """What the account's buckets of requests and tokens hold, in OpenAI's or Anthropic's headers."""
     headers: dict[str, str] = {}
     for name, bucket in buckets.items():
         reset = _duration(bucket.full_s)
-        if form == "messages":
+        if service == "anthropic":
             reset = datetime.fromtimestamp(time.time() + bucket.full_s, UTC).isoformat().replace("+00:00", "Z")
         told = {"limit": str(int(bucket.per_minute)), "remaining": str(int(bucket.level)), "reset": reset}
-        pattern = "anthropic-ratelimit-{name}-{key}" if form == "messages" else "x-ratelimit-{key}-{name}"
+        pattern = "anthropic-ratelimit-{name}-{key}" if service == "anthropic" else "x-ratelimit-{key}-{name}"
         headers |= {pattern.format(name=name, key=key): value for key, value in told.items()}
     return headers

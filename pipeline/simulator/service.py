@@ -9,19 +9,21 @@ import math
 import random
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+from aiohttp import web
 
 from pipeline.simulator.account import Bucket, Stats
 from pipeline.simulator.answers import Answerer, echo
-from pipeline.simulator.dialects import Ask, Form, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
-from pipeline.simulator.settings import FREE_FAULTS, Hint, Service, Settings
+from pipeline.simulator.dialects import Ask, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
+from pipeline.simulator.settings import FREE_FAULTS, UNSEEN_FAULTS, Hint, Service, Settings
 
-__all__ = ["Call", "Http", "Plan", "Reply", "Simulated"]
+__all__ = ["Call", "Plan", "Simulated", "response"]
 
 DEFAULT_MODEL = "baidu-ernie-4.5-21b-a3b"
+SHAPES: Mapping[Service, Shape] = {"openai": "openai", "anthropic": "anthropic", "modelslab": "message"}
 SERVER_ERRORS = {
     408: "Request timeout",
     500: "Internal server error",
@@ -30,28 +32,6 @@ SERVER_ERRORS = {
     504: "Gateway timeout",
     529: "Overloaded",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Http:
-    """A request as it came."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A response that needs no work. `body` is written as JSON unless it is bytes."""
-
-    status: int
-    body: Any
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def payload(self) -> bytes:
-        return self.body if isinstance(self.body, bytes) else orjson.dumps(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +54,11 @@ class Call:
     headers: dict[str, str]
 
 
+def response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A response that needs no work: `body` as JSON."""
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+
+
 class Simulated:
     """One account at the service. `now` arguments are seconds since it began."""
 
@@ -83,8 +68,6 @@ class Simulated:
         self.count = count
         self.stats = Stats()
         self.attempts: dict[int, int] = {}
-        self.counted: dict[int, int] = {}
-        self.plans: dict[int, Plan] = {}
         self.buckets: dict[str, Bucket] = {}
         limits = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
         for name, limit in limits.items():
@@ -93,48 +76,50 @@ class Simulated:
 
     # --- admission -----------------------------------------------------------------------------------------------
 
-    def receive(self, http: Http, now: float) -> Reply | Call:
-        """A call accepted for work, or the reply to whatever else was asked."""
-        service: Service = "modelslab" if "/api/v7/" in http.path else "openai"
-        if http.method == "GET" and http.path.endswith("/models"):
+    def receive(self, request: web.Request, content: bytes, now: float) -> web.Response | Call:
+        """A call accepted for work, or the response to whatever else was asked."""
+        if request.method == "GET" and request.path.endswith("/models"):
             return self._models()
-        endpoint = http.path.rsplit("/", 1)[-1]
-        if http.method != "POST" or endpoint not in ("completions", "messages", "count_tokens"):
-            message = f"Unknown request URL: {http.method} {http.path}"
-            return Reply(404, error_body("openai", 404, message, "unknown_url"))
-        form: Form = "chat" if endpoint == "completions" else "messages"
-        if service == "openai" and form == "messages":
-            service = "anthropic"
+        endpoint = request.path.rsplit("/", 1)[-1]
+        if request.method != "POST" or endpoint not in ("completions", "messages", "count_tokens"):
+            message = f"Unknown request URL: {request.method} {request.path}"
+            return response(404, error_body("openai", 404, message, "unknown_url"))
+        service: Service = "openai" if endpoint == "completions" else "anthropic"
+        if service == "openai" and "/api/v7/" in request.path:
+            service = "modelslab"
         try:
-            body = orjson.loads(http.body)
-            ask = parse_ask(service, form, body)
+            body = orjson.loads(content)
+            ask = parse_ask(service, body)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            shape: Shape = "message" if service == "modelslab" else "openai"
-            return Reply(400, error_body(shape, 400, f"Invalid request: {type(error).__name__} {error}"))
+            message = f"Invalid request: {type(error).__name__} {error}"
+            return response(400, error_body(SHAPES[service], 400, message))
         if endpoint == "count_tokens":
-            return Reply(200, {"input_tokens": self._input_tokens(ask, zlib.crc32(http.body))})
+            return response(200, {"input_tokens": self._input_tokens(ask)})
         self.stats.requests += 1
         if self.stats.first_request_s is None:
             self.stats.first_request_s = now
-        return self._account_refuses(ask, http, body, now) or self._admit(ask, http, now)
+        headers = request.headers
+        key = headers.get("authorization", "").removeprefix("Bearer ") or headers.get("x-api-key") or body.get("key")
+        digest = zlib.crc32(content) << 32 | len(content)
+        return self._account_refuses(ask, key, now) or self._admit(ask, digest, now)
 
-    def error(self, ask: Ask, status: int, message: str, code: str | None = None, **fields: Any) -> Reply:
-        """An error in the shape that this service uses."""
-        shape: Shape = "message" if ask.service == "modelslab" else "anthropic" if ask.form == "messages" else "openai"
-        return Reply(status, error_body(shape, status, message, code) | fields)
+    def error(
+        self, ask: Ask, status: int, message: str, code: str, headers: Mapping[str, str] | None = None, **fields: int
+    ) -> web.Response:
+        """An error in the shape that this service uses, with `fields` beside it."""
+        return response(status, error_body(SHAPES[ask.service], status, message, code) | fields, headers)
 
-    def _reject(self, ask: Ask, status: int, message: str, code: str) -> Reply:
+    def _reject(self, ask: Ask, status: int, message: str, code: str) -> web.Response:
         self.stats.rejected[code] += 1
         return self.error(ask, status, message, code)
 
-    def _account_refuses(self, ask: Ask, http: Http, body: Mapping[str, Any], now: float) -> Reply | None:
+    def _account_refuses(self, ask: Ask, key: str | None, now: float) -> web.Response | None:
         settings, stats = self.settings, self.stats
         outage = settings.outage_s
         if outage and outage[0] <= now < outage[1]:
             return self._reject(ask, 503, SERVER_ERRORS[503], "outage")
-        key = http.headers.get("authorization", "").removeprefix("Bearer ") or http.headers.get("x-api-key")
         expired = settings.key_expires_after is not None and stats.accepted >= settings.key_expires_after
-        if expired or (settings.keys and (key or body.get("key")) not in settings.keys):
+        if expired or (settings.keys and key not in settings.keys):
             return self._reject(ask, 401, "Invalid API key", "invalid_api_key")
         if settings.credit_calls is not None and stats.accepted >= settings.credit_calls:
             message = "Insufficient credits. Add more credits to continue."
@@ -146,22 +131,21 @@ class Simulated:
             return self._reject(ask, 400, f"{name} is not supported by this model", "unsupported_parameter")
         return None
 
-    def _overflow(self, ask: Ask, input_tokens: int, window: int) -> Reply:
+    def _overflow(self, ask: Ask, input_tokens: int, window: int) -> web.Response:
         asked = input_tokens + ask.max_output_tokens
         message = (
             f"This model's maximum context length is {window} tokens. However, you requested {asked} tokens "
             f"({input_tokens} in the messages, {ask.max_output_tokens} in the completion)."
         )
-        if ask.form == "messages":
+        if ask.service == "anthropic":
             message = f"prompt is too long: {asked} tokens > {window} maximum"
         if ask.service == "modelslab":
-            return Reply(400, error_body("openrouter", 400, message))
+            return response(400, error_body("openrouter", 400, message))
         return self.error(ask, 400, message, "context_length_exceeded")
 
-    def _admit(self, ask: Ask, http: Http, now: float) -> Reply | Call:
+    def _admit(self, ask: Ask, digest: int, now: float) -> web.Response | Call:
         settings, stats = self.settings, self.stats
-        digest = zlib.crc32(http.body) << 32 | len(http.body)
-        input_tokens = self._input_tokens(ask, digest)
+        input_tokens = self._input_tokens(ask)
         window = settings.context_window
         if window is not None and input_tokens + ask.max_output_tokens > window:
             stats.rejected["context_length_exceeded"] += 1
@@ -169,12 +153,11 @@ class Simulated:
         if settings.queue_limit is not None and stats.in_flight >= settings.queue_limit:
             message = f"Rate limit exceeded. Maximum {settings.queue_limit} queued requests allowed."
             return self._limited(ask, message, settings.retry_after_s)
-        plan = self.plans.pop(digest, None) or self._plan(ask, digest, input_tokens)
+        plan = self._plan(ask, digest, input_tokens)
         needs = {"requests": 1, "tokens": plan.said.input_tokens + plan.said.output_tokens}
         waits = {name: bucket.wait_s(needs[name], now) for name, bucket in self.buckets.items()}
         name, wait_s = max(waits.items(), key=lambda item: item[1], default=("", 0.0))
         if wait_s > 1e-6:  # less is the rounding of clocks
-            self.plans[digest] = plan  # the same answer, when it is asked again
             if math.isinf(wait_s):
                 message = f"Request too large: {needs[name]} {name} never fit the limit."
                 return self._reject(ask, 413, message, "request_too_large")
@@ -189,34 +172,29 @@ class Simulated:
         return Call(ask, plan, stats.accepted, digest, self._rate_headers(ask))
 
     def _rate_headers(self, ask: Ask) -> dict[str, str]:
-        return rate_headers(ask.form, self.buckets) if ask.service in self.settings.rate_headers else {}
+        return rate_headers(ask.service, self.buckets) if ask.service in self.settings.rate_headers else {}
 
-    def _limited(self, ask: Ask, message: str, wait_s: float) -> Reply:
+    def _limited(self, ask: Ask, message: str, wait_s: float) -> web.Response:
         self.stats.refused += 1
         hint: Hint = self.settings.hint or ("body" if ask.service == "modelslab" else "seconds")
         headers, fields = wait_hint(hint, wait_s)
-        reply = self.error(ask, 429, message, "rate_limit_exceeded", **fields)
-        return Reply(429, reply.body, headers | self._rate_headers(ask))
+        return self.error(ask, 429, message, "rate_limit_exceeded", headers | self._rate_headers(ask), **fields)
 
-    def _models(self) -> Reply:
+    def _models(self) -> web.Response:
         common = {"object": "model", "type": "model", "created": 1751328000, "owned_by": "simulator"}
         models = [{"id": name, **common} for name in self.settings.models or (DEFAULT_MODEL,)]
-        return Reply(200, {"object": "list", "data": models, "has_more": False})
+        return response(200, {"object": "list", "data": models, "has_more": False})
 
     # --- what is said, and what it costs -------------------------------------------------------------------------
 
     def _tokens(self, text: str) -> int:
         return round(self.count(text) * self.settings.ratio)
 
-    def _input_tokens(self, ask: Ask, digest: int) -> int:
-        known = self.counted.get(digest)
-        if known is None:
-            texts = [message.content for message in ask.messages]
-            if ask.structured and ask.schema is not None:
-                texts.append(orjson.dumps(ask.schema).decode())
-            counted = sum(map(self.count, texts)) + self.settings.frame_tokens
-            known = self.counted[digest] = round(counted * self.settings.ratio)
-        return known
+    def _input_tokens(self, ask: Ask) -> int:
+        texts = [message.content for message in ask.messages]
+        if ask.structured and ask.schema is not None:
+            texts.append(orjson.dumps(ask.schema).decode())
+        return round((sum(map(self.count, texts)) + self.settings.frame_tokens) * self.settings.ratio)
 
     def _plan(self, ask: Ask, digest: int, input_tokens: int) -> Plan:
         settings = self.settings
@@ -264,26 +242,35 @@ class Simulated:
             said = replace(said, text="", finish="content_filter", output_tokens=0, reasoning_tokens=0)
         return Plan(fault, plan.latency_s, said)
 
-    def fault_reply(self, call: Call) -> Reply | None:
-        """The reply of a fault that is answered without work; None for the others."""
+    def bill(self, call: Call, share: float, *, arrived: bool) -> None:
+        """Charge a call for its input and that share of its answer; `arrived`: the client was there to take it."""
+        fault, said = call.plan.fault, call.plan.said
+        made = int(said.output_tokens * share)
+        tokens = (said.input_tokens, made, said.cached_tokens, min(said.reasoning_tokens, made))
+        outcome = fault or ("ok" if arrived else "abandoned")
+        self.stats.bill(outcome, tokens, seen=arrived and fault not in UNSEEN_FAULTS)
+        if arrived and fault in (None, "slow"):
+            self.stats.whole(call.digest)
+
+    def fault_reply(self, call: Call) -> web.Response | None:
+        """The response of a fault that is answered without work; None for the others."""
         ask, fault, settings = call.ask, call.plan.fault or "", self.settings
         kind, _, detail = fault.partition("_")
         if fault == "429_quota":
             return self.error(ask, 429, "You exceeded your current quota.", "insufficient_quota")
         if kind == "429":
             headers, fields = wait_hint(detail, settings.retry_after_s)  # type: ignore[arg-type]  # a Hint by its name
-            reply = self.error(ask, 429, "Rate limit exceeded.", "rate_limit_exceeded", **fields)
-            return Reply(429, reply.body, {**call.headers, **headers})
+            return self.error(ask, 429, "Rate limit exceeded.", "rate_limit_exceeded", call.headers | headers, **fields)
         if fault.isdigit():
             return self.error(ask, int(fault), SERVER_ERRORS[int(fault)], "server_error")
         if kind == "200":
-            return Reply(200, error_body(detail, 502, "Provider returned error", "server_error"))  # type: ignore[arg-type]
+            return response(200, error_body(detail, 502, "Provider returned error", "server_error"))  # type: ignore[arg-type]
         window = settings.context_window or 8192
         processing = {"status": "processing", "id": call.number, "eta": math.ceil(settings.retry_after_s)}
-        page = b"<html><body>Please wait</body></html>"
+        page = "<html><body>Please wait</body></html>"
         return {
             "overflow": self._overflow(ask, window, window),
-            "processing": Reply(200, processing),
-            "redirect": Reply(307, b"", {"location": "https://sign-in.invalid/"}),
-            "content_type": Reply(200, page, {"content-type": "text/html"}),
+            "processing": response(200, processing),
+            "redirect": web.Response(status=307, headers={"location": "https://sign-in.invalid/"}),
+            "content_type": web.Response(text=page, content_type="text/html"),
         }.get(fault)

@@ -35,9 +35,10 @@ async def send(port: int, path: str, size: int, requests: int, name: str) -> Non
     for n in range(requests):
         message = {"role": "user", "content": f"{name} {n} {text}"}
         body = orjson.dumps({"model": "m", "max_tokens": 100, "messages": [message]})
-        writer.write(b"POST %b HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(body)) + body)
+        head = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(body))
+        writer.write(head + body)
         head = await reader.readuntil(b"\r\n\r\n")
-        found = re.search(rb"content-length: (\d+)", head)
+        found = re.search(rb"(?i)content-length: (\d+)", head)
         assert found is not None, head
         await reader.readexactly(int(found[1]))
     writer.close()
