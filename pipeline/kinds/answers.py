@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache, partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import json_repair
@@ -77,16 +77,11 @@ def rows_of(text: str, rows: Sequence[int], schema: str) -> dict[int, list[Item]
 
 def schema_errors(value: Any, schema: str) -> list[str]:
     """What is wrong with `value` by `schema`, as "path: reason", at most MAX_ERRORS; empty where it is valid."""
-    found = []
     try:
-        for error in validator(schema).iter_errors(value):
-            path = "/" + "/".join(str(part) for part in error.instance_path)
-            found.append(f"{path}: {error.message[:300]}")
-            if len(found) == MAX_ERRORS:
-                break
+        errors = islice(validator(schema).iter_errors(value), MAX_ERRORS)
+        return [f"/{'/'.join(map(str, error.instance_path))}: {error.message[:300]}" for error in errors]
     except (ValueError, RecursionError) as error:  # nested too deeply, text that is no Unicode
         return [f"/: {error}"]
-    return found
 
 
 @lru_cache(maxsize=64)

@@ -182,14 +182,14 @@ class Extractor:
 
     def _ask_all(self, chunks: Sequence[Chunk], stage: Stage) -> Asking:
         numbers = count(len(chunks))
-        invalid: dict[int, list[Completion]] = defaultdict(list)  # a chunk's invalid answers,
-        wrong: dict[int, str] = {}  # and what was wrong with the last
+        invalid: dict[int, list[tuple[Completion, str]]] = defaultdict(list)  # a chunk's, and what was wrong with each
 
         def ask(chunk: Chunk) -> Request:
-            if chunk.index not in wrong:
+            if not invalid[chunk.index]:
                 return self._request(chunk.span, chunk.tokens, chunk.index, stage)
             room = self.plan.input_tokens - overhead_tokens(self.plan, self.settings) - chunk.tokens
-            whole, short = (refusal(text, wrong[chunk.index]) for text in (invalid[chunk.index][-1].text, ""))
+            answer, wrong = invalid[chunk.index][-1]
+            whole, short = (refusal(text, wrong) for text in (answer.text, ""))
             turns = whole if self.plan.overhead_tokens(whole) <= room else short
             best = self._request(chunk.span, chunk.tokens, chunk.index, "repair", turns)
             # A model that gives the same wrong answer again is to be asked again, not taken from the ledger.
@@ -205,19 +205,16 @@ class Extractor:
                         self.accept(chunk, outcome.text, items_of(outcome.text, self.settings.schema))
                         continue
                     except InvalidAnswerError as error:
-                        invalid[chunk.index].append(outcome)
-                        wrong[chunk.index] = error.message[:MAX_ERROR_CHARS]
+                        wrong = error.message[:MAX_ERROR_CHARS]
+                    invalid[chunk.index].append((outcome, wrong))
                     if len(invalid[chunk.index]) <= self.settings.table.max_repairs:
                         todo.append(chunk)
                         continue
-                    failure = Failure(
-                        key=outcome.key,
-                        cause=Cause.INVALID_OUTPUT,
-                        message=f"chunk {chunk.index}: {wrong[chunk.index]}",
-                    )
+                    message = f"chunk {chunk.index}: {wrong}"
+                    failure = Failure(key=outcome.key, cause=Cause.INVALID_OUTPUT, message=message)
                 else:
                     failure = outcome
-                self.rejected += [answer.key for answer in invalid[chunk.index]]
+                self.rejected += [answer.key for answer, _ in invalid[chunk.index]]
                 self.fail(chunk, failure)
 
     def _look_at_seams(self, budget: int) -> Asking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 __all__ = ["groups"]
@@ -12,16 +13,10 @@ def groups(sizes: Sequence[int], limit: int) -> list[range]:
 
     As few ranges as greedy packing needs, of about equal size, so that no call merges forty parts and the
     next one two. Raises ValueError where two neighbours never fit: a level would not shrink."""
-    fewest = len(_pack(sizes, limit))
+    fewest, least = len(_pack(sizes, limit)), max(sizes, default=0)
     # The smallest capacity that still needs no more groups balances them.
-    low, high = max(sizes, default=0), limit
-    while low < high:
-        middle = (low + high) // 2
-        if len(_pack(sizes, middle)) <= fewest:
-            high = middle
-        else:
-            low = middle + 1
-    packed = _pack(sizes, max(high, max(sizes, default=0)))
+    more = bisect_left(range(least, limit), True, key=lambda capacity: len(_pack(sizes, capacity)) <= fewest)
+    packed = _pack(sizes, least + more)
     if len(sizes) > 1 and len(packed) == len(sizes):
         raise ValueError(f"no two parts fit into {limit} tokens")
     return packed
