@@ -71,3 +71,46 @@ def test_more_calls_than_files_may_be_open_are_made_in_turn(lab: Any) -> None:
     import faults
 
     check(faults.few_files(lab, 100, 200))
+
+
+@pytest.mark.parametrize("pattern", ["^$", "(sqlite|-wal|parquet)$"], ids=["folders", "files"])
+def test_an_output_that_turns_read_only_midway_ends_the_run_with_5_and_loses_nothing(lab: Any, pattern: str) -> None:
+    import faults
+
+    found = faults.read_only_midway(lab, 0.3, pattern)
+    if not found.cases:
+        pytest.skip(found.notes[0])
+    check(found)
+
+
+@pytest.mark.parametrize("how", ["garbage", "folder", "held"])
+def test_a_spoilt_lock_file_parts_runs_all_the_same(lab: Any, how: str) -> None:
+    import faults
+
+    check(faults.broken_lock(lab, how))
+
+
+@pytest.mark.parametrize("how", ["cut", "foreign"])
+def test_what_a_broken_ledger_makes_be_paid_twice_is_billed_and_told(lab: Any, how: str) -> None:
+    import faults
+
+    found = faults.spoilt_ledger(lab, how, seed=1)
+    check(found)
+    assert found.twice
+
+
+def test_an_answer_damaged_in_a_sound_ledger_is_paid_again_and_told(lab: Any) -> None:
+    import contextlib
+    import sqlite3
+
+    lab.configure("summarize", latency_s=0.0)
+    case = lab.case("summarize")
+    assert case.run() == 0
+    with contextlib.closing(sqlite3.connect(case.output / "ledger.sqlite")) as ledger:
+        ledger.execute(
+            "UPDATE answer SET text = CAST('x' || text AS BLOB) WHERE key IN (SELECT key FROM answer LIMIT 3)"
+        )
+        ledger.commit()
+    assert case.run() == 0
+    assert lab.service.stats()["repeated_ok"] == 3
+    assert "3 answers in the ledger were damaged; they were asked and paid for again" in case.text()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 from test_crash import check
 
 
@@ -38,3 +43,32 @@ def test_a_run_under_nohup_outlives_its_terminal(lab: Any) -> None:
     import faults
 
     check(faults.hung_up(lab, nohup=True))
+
+
+def test_every_file_is_a_row_though_the_stop_left_no_time_to_read_them(lab: Any) -> None:
+    import faults
+
+    check(faults.stopped_among_many_files(lab, 6_000))
+
+
+def test_a_reader_of_the_output_that_goes_away_changes_no_run_and_no_exit_code(lab: Any) -> None:
+    import faults
+
+    check(faults.reader_gone(lab, full=False))
+
+
+def test_what_stdout_cannot_hold_is_an_error_of_the_machine() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    with full.open("w") as stdout:
+        command = [sys.executable, "-m", "pipeline.cli", "schema"]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr == "docreduce: stdout: No space left on device\n"
+
+
+def test_a_command_without_a_stdout_works() -> None:
+    command = f"{shlex.quote(sys.executable)} -m pipeline.cli models >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
