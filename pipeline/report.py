@@ -162,21 +162,13 @@ def model_rows(*, live: bool, provider: str, base_url: str | None, extra: Path |
         except ValidationError as error:
             raise JobError(f"--provider {provider}: not a provider") from error
         names = asyncio.run(list_models(settings))
-    rows = []
+    stated = ("maker", "context_window", "safe_window", "max_output_tokens", "tokenizer")
+    rows: list[dict[str, Any]] = []
     for name in names:
         info = known.get(name)
-        rows.append(
-            {
-                "id": name,
-                "maker": info.maker if info else None,
-                "context_window": info.context_window if info else None,
-                "safe_window": info.safe_window if info else None,
-                "max_output_tokens": info.max_output_tokens if info else None,
-                "tokenizer": info.tokenizer if info else None,
-                "prices": [_price(price) for price in (info.pricing, *info.other_pricing) if price] if info else [],
-                "notes": info.notes if info else "",
-            }
-        )
+        prices = [_price(price) for price in (info.pricing, *info.other_pricing) if price] if info else []
+        row = {"id": name, **{key: getattr(info, key, None) for key in stated}}
+        rows.append({**row, "prices": prices, "notes": info.notes if info else ""})
     return rows
 
 

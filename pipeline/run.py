@@ -6,9 +6,9 @@ import asyncio
 import math
 import os
 import random
+import resource
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -303,10 +303,6 @@ def _limiter(session: Session) -> Limiter:
 
 def _connections() -> int:
     """How many connections this process may have open, its limit on files raised as far as it goes."""
-    if sys.platform == "win32":
-        return MAX_CONCURRENCY
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems have a limit beyond the one they tell
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,7 @@
 """What travels between the rooms: frozen values, no behaviour beyond their own identity.
 
 The way of one document:
-Source -> Document -> Chunk -> Request -> Completion | Failure -> Result -> rows.
+Document -> Chunk -> Request -> Completion | Failure -> Result -> rows.
 Offsets are Unicode code points, half-open. Money is whole pico-dollars (1 USD = 10**12), so that a
 price of $0.07 per million tokens is the integer 70,000 a token and sums are exact.
 """
@@ -41,7 +41,6 @@ __all__ = [
     "Reply",
     "Request",
     "Result",
-    "Source",
     "Span",
     "Stage",
     "Status",
@@ -101,15 +100,6 @@ class Decision(StrEnum):
     SPLIT = "split"
     FAIL = "fail"
     STOP = "stop"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Something to read: where it lies, its bytes and a token that changes with its content."""
-
-    uri: str
-    size: int
-    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,23 +14,23 @@ from pipeline.readers.base import MEGABYTE, FileFormat, Unread, content_id, read
 from pipeline.readers.inputs import Discovered, discover
 from pipeline.readers.registry import format_of
 from pipeline.readers.sandbox import close_sandboxes, read_in_child
-from pipeline.types import Document, Source
+from pipeline.types import Document
 
 __all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "left_out", "read"]
 
 
-def read(source: Source, settings: InputSettings) -> Iterator[Document | Unread]:
+def read(source: str, settings: InputSettings) -> Iterator[Document | Unread]:
     """The documents of a file in order: one, or one a row of a table, streamed.
 
     Raises nothing for what a file does, MachineError where the machine is at its end: a document that cannot be read
     comes as Unread, and so does the rest of a table that breaks off. Blocks, so pull it from a thread. Closing it
     early frees the file and ends a child process."""
-    path, uri, media_type, rows = Path(source.uri), shown(source.uri), "application/octet-stream", 0
+    path, uri, media_type, rows = Path(source), shown(source), "application/octet-stream", 0
     try:
         head = read_sample(path)
         if not head:
             raise DocumentError("the file is empty", kind="empty")
-        known = format_of(source.uri, head)
+        known = format_of(source, head)
         media_type = known.media_type
         if isinstance(known, FileFormat):
             yield _read_file(path, uri, known, settings)
@@ -49,10 +49,10 @@ def read(source: Source, settings: InputSettings) -> Iterator[Document | Unread]
         )
 
 
-def left_out(source: Source, error: DocumentError) -> Unread:
+def left_out(source: str, error: DocumentError) -> Unread:
     """The row of a file that nobody opens."""
-    name = content_id(Path(source.uri).name)
-    return Unread(id=name, uri=shown(source.uri), media_type="application/octet-stream", error=error)
+    name = content_id(Path(source).name)
+    return Unread(id=name, uri=shown(source), media_type="application/octet-stream", error=error)
 
 
 def _read_file(path: Path, uri: str, known: FileFormat, settings: InputSettings) -> Document | Unread:

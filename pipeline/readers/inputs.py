@@ -14,7 +14,6 @@ from pipeline.config import InputSettings
 from pipeline.errors import JobError
 from pipeline.readers.base import shown
 from pipeline.readers.registry import is_known
-from pipeline.types import Source
 
 __all__ = ["Discovered", "discover"]
 
@@ -23,7 +22,7 @@ __all__ = ["Discovered", "discover"]
 class Discovered:
     """The files to read, sorted by path, and how many entries of folders were left out: hidden or of no known kind."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[str, ...]
     ignored: int
 
 
@@ -32,7 +31,7 @@ def discover(settings: InputSettings) -> Discovered:
 
     A file named on its own, or by a glob whose last part is more than `*`, is read whatever its name.
     Raises JobError for a path that is missing, a folder that cannot be listed, a glob or folder without a file."""
-    found: dict[tuple[int, int], Source] = {}
+    found: dict[tuple[int, int], str] = {}
     ignored = 0
     for path in settings.paths:
         files = 0
@@ -44,13 +43,12 @@ def discover(settings: InputSettings) -> Discovered:
                 ignored += 1
                 continue
             files += 1
-            source = Source(uri=name, size=status.st_size, version=f"{status.st_mtime_ns}-{status.st_size}")
             file = status.st_dev, status.st_ino
             # which of two names a file goes by must not depend on the order of paths
-            found[file] = min(source, found.get(file, source), key=lambda source: source.uri)
+            found[file] = min(name, found.get(file, name))
         if not files:
             raise JobError(f"input.paths: {shown(path)}: nothing there to read", hint=_HINT)
-    return Discovered(tuple(sorted(found.values(), key=lambda source: source.uri)), ignored)
+    return Discovered(tuple(sorted(found.values())), ignored)
 
 
 _HINT = "Paths are taken from the working directory."
