@@ -58,7 +58,6 @@ class ModelSettings(_Table):
     name: str = Field("baidu-ernie-4.5-21b-a3b", min_length=1)
     base_url: str | None = Field(None, description="The API's root; https, or loopback.")
     allow_insecure_base_url: bool = Field(False, description="Allow http to another host: the key travels readable.")
-    api: Literal["openai", "anthropic"] = Field("openai", description="modelslab: which of its two dialects to speak.")
     api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
     api_key_in: Literal["header", "body"] = Field("header", description="modelslab: where the key is sent.")
     temperature: float = Field(0.7, ge=0, le=2)

@@ -16,14 +16,7 @@ if TYPE_CHECKING:
     from pipeline.providers.http import HttpProvider
     from pipeline.tokens import Tokenizer
 
-__all__ = ["DEFAULT_KEY_ENV", "list_models", "open_provider"]
-
-DEFAULT_KEY_ENV = {
-    "modelslab": "MODELSLAB_API_KEY",
-    "openai": "OPENAI_API_KEY",
-    "anthropic": "ANTHROPIC_API_KEY",
-}
-"""The environment variable that holds the key, where the job file names no other."""
+__all__ = ["list_models", "open_provider"]
 
 
 def open_provider(settings: ModelSettings, *, tokenizer: Tokenizer) -> Provider:
@@ -53,10 +46,10 @@ def _open_http(settings: ModelSettings) -> HttpProvider:
 
     from pipeline.providers.http import ApiKey, HttpProvider
 
-    dialect = importlib.import_module(f"pipeline.providers.{settings.provider}").dialect(settings)
+    dialect = importlib.import_module(f"pipeline.providers.{settings.provider}").DIALECT
     base_url = settings.base_url or dialect.base_url
     loopback = _checked(base_url, settings.allow_insecure_base_url)
-    variable = settings.api_key_env or DEFAULT_KEY_ENV[settings.provider]
+    variable = settings.api_key_env or dialect.key_env
     key = os.environ.get(variable, "").strip()
     if not key and not loopback:
         raise JobError(

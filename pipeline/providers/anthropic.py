@@ -14,25 +14,25 @@ from pipeline.config import ModelSettings
 from pipeline.providers.dialect import TOOL_NAME, Dialect, Draft, HttpRequest, dump, listing, mapping, token_count, word
 from pipeline.types import Request, Usage
 
-__all__ = ["ANTHROPIC", "body_of", "dialect", "encode_count", "headers"]
+__all__ = ["DIALECT"]
 
 
 def _encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
     """The POST of a message. top_p is left out: newer models refuse it beside a temperature."""
-    body = body_of(request, stream=settings.stream)
-    return HttpRequest(path="/v1/messages", headers=headers(key), body=dump(body))
+    body = _body(request, stream=settings.stream)
+    return HttpRequest(path="/v1/messages", headers=_headers(key), body=dump(body))
 
 
-def encode_count(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+def _encode_count(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
     """The POST that counts the input tokens of `request`."""
-    body = body_of(request, stream=False)
+    body = _body(request, stream=False)
     counted: dict[str, Any] = {
         name: body[name] for name in ("model", "system", "messages", "tools", "tool_choice") if name in body
     }
-    return HttpRequest(path="/v1/messages/count_tokens", headers=headers(key), body=dump(counted))
+    return HttpRequest(path="/v1/messages/count_tokens", headers=_headers(key), body=dump(counted))
 
 
-def body_of(request: Request, *, stream: bool) -> dict[str, Any]:
+def _body(request: Request, *, stream: bool) -> dict[str, Any]:
     """All of the body. System messages stand apart; the temperature is at most 1."""
     turns = [{"role": m.role, "content": m.content} for m in request.messages if m.role != "system"]
     body: dict[str, Any] = {
@@ -55,7 +55,7 @@ def body_of(request: Request, *, stream: bool) -> dict[str, Any]:
     return body
 
 
-def headers(key: str) -> dict[str, str]:
+def _headers(key: str) -> dict[str, str]:
     """Version and key; no key header without a key."""
     version = {"anthropic-version": "2023-06-01"}
     return {**version, "x-api-key": key} if key else version
@@ -104,19 +104,15 @@ def _usage(stated: Mapping[str, Any]) -> Usage | None:
     return Usage(input_tokens=fresh + written + cached, output_tokens=given, cached_input_tokens=cached)
 
 
-ANTHROPIC = Dialect(
+DIALECT = Dialect(
     name="anthropic",
     base_url="https://api.anthropic.com",
+    key_env="ANTHROPIC_API_KEY",
     encode=_encode,
     read=_read,
     read_event=_read_event,
     usage=_usage,
-    headers=headers,
+    headers=_headers,
     models_path="/v1/models?limit=1000",
-    encode_count=encode_count,
+    encode_count=_encode_count,
 )
-
-
-def dialect(settings: ModelSettings) -> Dialect:
-    """The dialect of these settings: always the one."""
-    return ANTHROPIC

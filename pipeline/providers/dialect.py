@@ -119,13 +119,14 @@ class Draft:
 class Dialect:
     """One service's language. Pure: nothing here waits, sends or knows the time.
 
-    `encode(request, settings, key)` gives the POST; `read(body, draft)` takes a whole answer's JSON and
-    `read_event(event, draft)` one event's; `usage` is None where the tokens were not stated; `headers(key)`
-    authenticates a GET of `models_path`; `encode_count` is the POST that counts a request's tokens, None where the
-    service has none."""
+    `key_env` is the variable that holds the key where the job names none; `encode(request, settings, key)` gives the
+    POST; `read(body, draft)` takes a whole answer's JSON and `read_event(event, draft)` one event's; `usage` is None
+    where the tokens were not stated; `headers(key)` authenticates a GET of `models_path`; `encode_count` is the POST
+    that counts a request's tokens, None where the service has none."""
 
     name: str
     base_url: str
+    key_env: str
     encode: Callable[[Request, ModelSettings, str], HttpRequest]
     read: Callable[[Mapping[str, Any], Draft], None]
     read_event: Callable[[Mapping[str, Any], Draft], None]

@@ -25,7 +25,7 @@ from pipeline.providers.dialect import (
 )
 from pipeline.types import Request, Usage
 
-__all__ = ["OPENAI", "bearer", "body_of", "dialect"]
+__all__ = ["DIALECT", "bearer", "body_of"]
 
 _REASONING = re.compile(r"(?:^|[/-])(?:o\d|gpt-5)(?![a-z0-9])", re.IGNORECASE)
 """Models that refuse max_tokens and any temperature but their own."""
@@ -103,9 +103,10 @@ def _usage(stated: Mapping[str, Any]) -> Usage | None:
     )
 
 
-OPENAI = Dialect(
+DIALECT = Dialect(
     name="openai",
     base_url="https://api.openai.com/v1",
+    key_env="OPENAI_API_KEY",
     encode=_encode,
     read=_read,
     read_event=_read,
@@ -113,8 +114,3 @@ OPENAI = Dialect(
     headers=bearer,
     models_path="/models",
 )
-
-
-def dialect(settings: ModelSettings) -> Dialect:
-    """The dialect of these settings: always the one."""
-    return OPENAI

@@ -30,10 +30,10 @@ async def alone(url: str, case: Case) -> None:
     """The same calls through the HTTP provider and nothing else."""
     from pipeline.config import ModelSettings
     from pipeline.providers.http import ApiKey, HttpProvider
-    from pipeline.providers.openai import dialect
+    from pipeline.providers.openai import DIALECT
 
     model = ModelSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")
-    provider = HttpProvider(dialect(model), model, ApiKey(""))
+    provider = HttpProvider(DIALECT, model, ApiKey(""))
     numbers = iter(range(len(case.bodies)))
 
     async def lane() -> None:

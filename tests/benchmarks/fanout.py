@@ -139,7 +139,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
     from pipeline.limits import Limiter
     from pipeline.pricing import Pricing
     from pipeline.providers.http import ApiKey, HttpProvider
-    from pipeline.providers.openai import dialect
+    from pipeline.providers.openai import DIALECT
     from pipeline.types import Completion, Reply, Request
 
     class Mute:
@@ -161,7 +161,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
         concurrency=None if mode == "alone" else case.in_flight,
     )
     model = ModelSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")
-    inner = HttpProvider(dialect(model), model, ApiKey(""))
+    inner = HttpProvider(DIALECT, model, ApiKey(""))
     provider = Mute(inner) if mode in ("none", "alone") else inner
     clock = asyncio.get_running_loop().time
     limiter = Limiter(

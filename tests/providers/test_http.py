@@ -43,7 +43,6 @@ KINDS: dict[str, tuple[dict, dict]] = {
     "openai": ({"provider": "openai"}, CHAT),
     "anthropic": ({"provider": "anthropic"}, MESSAGE),
     "modelslab": ({"provider": "modelslab"}, CHAT),
-    "modelslab-messages": ({"provider": "modelslab", "api": "anthropic"}, MESSAGE),
 }
 
 
@@ -146,14 +145,13 @@ def test_a_base_url_that_ends_in_v1_is_taken_for_anthropic_too() -> None:
     assert run(work()) == "POST /v1/messages HTTP/1.1"
 
 
-@pytest.mark.parametrize("kind", ["modelslab", "modelslab-messages"])
 @pytest.mark.parametrize("place", ["header", "body"])
-def test_modelslab_sends_the_key_in_one_place_only(kind: str, place: str) -> None:
-    _, seen = run(attempt(sends(response(KINDS[kind][1])), kind, api_key_in=place))
+def test_modelslab_sends_the_key_in_one_place_only(place: str) -> None:
+    _, seen = run(attempt(sends(response(CHAT)), "modelslab", api_key_in=place))
     _, headers, body = seen.requests[0]
     assert (KEY in " ".join(headers.values())) == (place == "header")
     assert (KEY.encode() in body) == (place == "body")
-    assert seen.json()["model_id" if kind == "modelslab" else "model"] == "some-model"
+    assert seen.json()["model_id"] == "some-model"
     assert seen.json()["top_p"] == 0.9
 
 
@@ -655,11 +653,10 @@ def test_a_refused_list_of_models_says_so_without_the_key() -> None:
     assert KEY not in caught.value.message
 
 
-@pytest.mark.parametrize("kind", ["anthropic", "modelslab", "modelslab-messages"])
-def test_tokens_are_counted_by_the_service(kind: str) -> None:
+def test_tokens_are_counted_by_the_service() -> None:
     async def work() -> tuple[int, Seen]:
         async with serve(sends(response({"input_tokens": 15}))) as seen:
-            provider = connect(seen.port, kind)
+            provider = connect(seen.port, "anthropic")
             try:
                 return await provider.count_tokens(ask(structured_output="tools", schema=SCHEMA)), seen
             finally:

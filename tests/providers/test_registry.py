@@ -9,9 +9,14 @@ import pytest
 
 from pipeline.config import ModelSettings
 from pipeline.errors import JobError
-from pipeline.providers import DEFAULT_KEY_ENV, open_provider
+from pipeline.providers import open_provider
 from pipeline.providers.http import HttpProvider
 
+DEFAULT_KEY_ENV = {
+    "modelslab": "MODELSLAB_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+}
 KEY = "sk-secret-0123456789abcdef"
 
 

@@ -34,22 +34,14 @@ UNLIKE = {"429_quota", "huge", "reset_billed"}  # their reply depends on the dia
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(
-    ("provider", "api", "root"),
-    [
-        ("openai", "openai", "/v1"),
-        ("anthropic", "openai", ""),
-        ("modelslab", "openai", "/api/v7/llm"),
-        ("modelslab", "anthropic", "/api/v7/llm"),
-    ],
-)
-def test_each_fault_has_its_cause_and_no_bill_is_wrong(provider: str, api: str, root: str, stream: bool) -> None:
+@pytest.mark.parametrize(("provider", "root"), [("openai", "/v1"), ("anthropic", ""), ("modelslab", "/api/v7/llm")])
+def test_each_fault_has_its_cause_and_no_bill_is_wrong(provider: str, root: str, stream: bool) -> None:
     faults = sorted(FREE_FAULTS | BILLED_FAULTS)
 
     async def work() -> dict[str, tuple[Reply, int]]:
         replies = {}
         async with serve(Settings()) as server:
-            settings = ModelSettings(provider=provider, api=api, base_url=server.url + root, stream=stream)  # type: ignore[arg-type]
+            settings = ModelSettings(provider=provider, base_url=server.url + root, stream=stream)  # type: ignore[arg-type]
             client = open_provider(settings, tokenizer=None)  # type: ignore[arg-type]
             for fault in faults:
                 server.reset(Settings(fault_at={1: fault}, output_words=60, hang_s=5, slow_s=0.05))

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import ask
 
-from pipeline.config import ModelSettings
 from pipeline.providers import anthropic, modelslab, openai
 from pipeline.providers.answers import decode, looping
 from pipeline.providers.dialect import HttpResponse
@@ -18,12 +17,7 @@ from pipeline.providers.stream import StreamReader
 from pipeline.types import Answer, Cause, Decision, Rejection, Reply, Usage
 
 NOW = 1_700_000_000.0
-DIALECTS = {
-    "openai": openai.OPENAI,
-    "anthropic": anthropic.ANTHROPIC,
-    "modelslab": modelslab.dialect(ModelSettings(api="openai")),
-    "modelslab-messages": modelslab.dialect(ModelSettings(api="anthropic")),
-}
+DIALECTS = {"openai": openai.DIALECT, "anthropic": anthropic.DIALECT, "modelslab": modelslab.DIALECT}
 
 
 def reply(name: str, status: int, body: object, headers: dict[str, str] | None = None, **fields: object) -> Reply:
@@ -319,7 +313,6 @@ def test_a_message_is_one_clean_bounded_line() -> None:
         ),
         ("openai", chat(None, "function_call", function_call={"name": "record", "arguments": "{}"}), "{}", "tool_calls"),
         ("anthropic", message([{"type": "text", "text": "Hello"}]), "Hello", "stop"),
-        ("modelslab-messages", message([{"type": "text", "text": "Hello"}]), "Hello", "stop"),
         ("anthropic", message([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hi"}]), "Hi", "stop"),
         ("anthropic", message([{"type": "text", "text": "Hi"}], "stop_sequence"), "Hi", "stop"),
         ("anthropic", message([{"type": "text", "text": "Hi"}], "max_tokens"), "Hi", "length"),
