@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -127,13 +127,11 @@ class Driver:
         self._estimator = estimator
         self._ready: list[tuple[int, int, _Unit, int]] = []  # place in the input, tie-breaker, unit, position
         self._ties = count()
-        self._open = 0  # units
         self._calls = 0
         self._finished: dict[int, DocumentRow] = {}
         self._next = 0  # the place in the input that is written next
         self._pulling = False
         self._writing = False
-        self._planning = 0  # units
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._error: BaseException | None = None
@@ -161,9 +159,7 @@ class Driver:
                 await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
     def _done(self) -> bool:
-        return self._source.exhausted and not (
-            self._open or self._finished or self._pulling or self._writing or self._planning
-        )
+        return self._source.exhausted and not (self._tasks or self._ready or self._finished)
 
     def _pump(self) -> None:
         """Start whatever there is room for."""
@@ -181,18 +177,16 @@ class Driver:
             self._writing = True
             self._spawn(self._store())
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        async def watched() -> None:
-            try:
-                await work
-            except Exception as error:  # noqa: BLE001 – raised again by run()
-                self._error = self._error or error
-            finally:
-                self._wake.set()
-
-        task = asyncio.get_running_loop().create_task(watched())
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._error = self._error or task.exception()
+        self._wake.set()
 
     async def _pull(self, requests: int) -> None:
         halted = self._dispatch.halted
@@ -200,13 +194,10 @@ class Driver:
         if halted is not None and halted.cause is not Cause.BUDGET:
             self._source.listing = (halted.cause, halted.message)
         loop = asyncio.get_running_loop()
-        try:
-            units, rows = await loop.run_in_executor(self._reading, self._source.pull, requests)
-        finally:
-            self._pulling = False
+        units, rows = await loop.run_in_executor(self._reading, self._source.pull, requests)
+        self._pulling = False
         for sequence, row in rows:
             self._finish(sequence, row)
-        self._open += len(units)
         for unit in units:
             await self._proceed(unit)
 
@@ -228,7 +219,6 @@ class Driver:
                 self._wake.set()
                 if answered is not None:
                     unit.answered = None
-                    self._planning += 1
                     self._spawn(self._plan(unit.documents, answered, unit.keys))
                 return
             await self._step(unit)
@@ -236,10 +226,7 @@ class Driver:
 
     async def _plan(self, documents: Sequence[Document], answered: Answered, keys: Sequence[str]) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._stepping, self._estimator.add, documents, answered, keys)
-        finally:
-            self._planning -= 1
+        await loop.run_in_executor(self._stepping, self._estimator.add, documents, answered, keys)
 
     async def _step(self, unit: _Unit) -> None:
         outcomes = [outcome for outcome in unit.outcomes if outcome is not None]
@@ -247,12 +234,10 @@ class Driver:
         await asyncio.get_running_loop().run_in_executor(self._stepping, unit.step, outcomes)
 
     async def _call(self, unit: _Unit, position: int) -> None:
-        try:
-            document = unit.documents[unit.requests[position].documents[0]]
-            answered = await self._dispatch.complete(unit.requests[position], unit.keys[position], document.id)
-        finally:
-            self._calls -= 1
-            self._wake.set()
+        document = unit.documents[unit.requests[position].documents[0]]
+        answered = await self._dispatch.complete(unit.requests[position], unit.keys[position], document.id)
+        self._calls -= 1
+        self._wake.set()
         self._receive(unit, position, answered)
         if not unit.missing:
             await self._step(unit)
@@ -277,8 +262,6 @@ class Driver:
             self._estimator.add_answered(results, unit.answered)
         for at, (sequence, document, result) in enumerate(zip(unit.sequences, unit.documents, results, strict=True)):
             self._finish(sequence, _row(document, result, unit.attempts[at], unit.shares[at]))
-        self._open -= 1
-        self._wake.set()
 
     def _finish(self, sequence: int, row: DocumentRow) -> None:
         self._finished[sequence] = row
@@ -295,10 +278,8 @@ class Driver:
             for row in rows:
                 self._write(row)
 
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._storing, write)
-        finally:
-            self._writing = False
+        await asyncio.get_running_loop().run_in_executor(self._storing, write)
+        self._writing = False
 
 
 def _shares(attempt: Attempt, documents: int) -> list[Attempt]:
