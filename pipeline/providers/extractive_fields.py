@@ -34,7 +34,6 @@ _LAW_FIELD = regex.compile(
 _PARTY_FIELD = regex.compile(
     r"^(?:contracting )?part(?:y|ies)$|vertragspartei|^(?:signatories|companies|company)$", regex.I
 )
-_TITLE_FIELD = regex.compile(r"^(?:document )?(?:title|headline|titel)$|^document name$", regex.I)
 _YES = frozenset(("yes", "true", "ja", "y", "wahr", "是"))
 _NO = frozenset(("no", "false", "nein", "n", "falsch", "否"))
 _LINE = regex.compile(  # also **Label:** value and a table's | label | value |
@@ -123,26 +122,12 @@ def _no_null(schema: Json) -> bool:
 
 def _value(one: Field, source: _Text, root: Schema) -> tuple[Json, Json]:
     """The field's value and its evidence: words, or a list of them for a list; (None, None) where none is."""
-    if one.kind == "object":
-        return _object(one, source, root)
     if one.kind == "array":
         return _list(one, source, root)
     for found, value in _candidates(one, source):
         if one.admits(value):
             return value, source.text[found.start : found.end]
     return None, None
-
-
-def _object(one: Field, source: _Text, root: Schema) -> tuple[Json, Json]:
-    inner: dict[str, Json] = {}
-    quotes: list[str] = []
-    for part in _fields({"properties": one.schema.get("properties", {})}, root):
-        if part.kind not in ("object", "array"):
-            value, words = _value(part, source, root)
-            if words:
-                inner[part.name] = value
-                quotes.append(words)
-    return (inner, quotes[0]) if quotes and one.admits(inner) else (None, None)
 
 
 def _list(one: Field, source: _Text, root: Schema) -> tuple[Json, Json]:
@@ -198,7 +183,7 @@ def _read(one: Field, words: Found) -> Iterator[tuple[Found, Json]]:
             if str(option).casefold() == lower:
                 yield words, option
     find = _finder(one)
-    if find is not None and _kind(one) not in ("law", "party", "title"):  # these are found by what stands around
+    if find is not None and _kind(one) not in ("law", "party"):  # these are found by what stands around
         for found in find(_Text(text)):
             place = Found(words.start + found.start, words.start + found.end, found.value)
             yield place, _typed(one, found)
@@ -235,37 +220,23 @@ def _kind(one: Field) -> str | None:
         return "number" if one.kind in ("integer", "number") else None
     words = one.words
     if one.dated:
-        return "date-time" if one.schema.get("format") == "date-time" else "date"
+        return None if one.schema.get("format") == "date-time" else "date"
     for name in (str(one.schema.get("format")), *words.split(), words):
         known = next((name for name in (_ALIASES.get(name, name), name.rstrip("s")) if name in values.FORMATS), None)
         if known:
             return known
-    for pattern, kind in ((_LAW_FIELD, "law"), (_PARTY_FIELD, "party"), (_TITLE_FIELD, "title"), (CODE_FIELD, "code")):
+    for pattern, kind in ((_LAW_FIELD, "law"), (_PARTY_FIELD, "party"), (CODE_FIELD, "code")):
         if pattern.search(words):
             return kind
     return None
 
 
-def _title(text: str) -> list[Found]:
-    """The first line, if it is short and no sentence."""
-    line = regex.search(r"\S[^\n]{0,199}", text)
-    if line is None or text[line.end() : line.end() + 1].strip():
-        return []
-    words = line[0].rstrip(" \t\r*#_")
-    bare = words.lstrip(" #*=_-")
-    start = line.start() + len(words) - len(bare)
-    ended = bare.endswith((".", ",", ";", ":"))
-    return [] if ended or not bare else [Found(start, start + len(bare), " ".join(bare.split()))]
-
-
 _FINDERS: dict[str, Callable[[str], list[Found]]] = {
     "number": values.numbers,
     "date": values.dates,
-    "date-time": values.datetimes,
     "law": values.laws,
     "party": values.parties,
     "code": partial(values.spans, values.CODE),
-    "title": _title,
     **{name: partial(values.spans, pattern) for name, pattern in values.FORMATS.items()},
 }
 _ALIASES = {"url": "uri", "link": "uri", "homepage": "uri", "website": "uri", "e mail": "email", "telephone": "phone"}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 import regex
 
-__all__ = ["CODE", "FORMATS", "Found", "dates", "datetimes", "laws", "matches", "numbers", "parties", "spans"]
+__all__ = ["CODE", "FORMATS", "Found", "dates", "laws", "matches", "numbers", "parties", "spans"]
 
 PATTERN_TIMEOUT_S = 0.5
 MAX_REPEAT = 10_000  # product of a pattern's counted repeats: beyond it compiling takes seconds
@@ -65,9 +65,6 @@ _DATES = tuple(
         r"(?<![\d.])(?P<d>\d{1,2})\.\s?(?P<m>\d{1,2})\.\s?(?P<y>\d{4})(?!\d)",
         r"(?<![\d/])(?P<a>\d{1,2})(?P<sep>[/-])(?P<b>\d{1,2})(?P=sep)(?P<y>\d{4}|\d{2})(?![\d/])",
     )
-)
-_DATETIME = regex.compile(
-    r"(?<!\d)(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(:\d{2}(?:\.\d{1,9})?)?\s?(Z|UTC|GMT|[+-]\d{2}:?\d{2})?(?![\d:])"
 )
 _CURRENCY = r"(?:US\$|USD|EUR|GBP|CHF|CNY|RMB|JPY|[$€£¥])"
 _NUMBER = regex.compile(
@@ -132,21 +129,6 @@ def dates(text: str) -> list[Found]:
             except ValueError:
                 continue  # 31 February: no date
     return _disjoint(found)
-
-
-def datetimes(text: str) -> list[Found]:
-    """Times of a day as RFC 3339; one without an offset is taken as UTC."""
-    found = []
-    for match in _limited(_DATETIME, text):
-        day, minute, second, zone = match.groups()
-        zone = "Z" if zone in (None, "Z", "UTC", "GMT") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
-        value = f"{day}T{minute}{second or ':00'}{zone}"
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            continue
-        found.append(Found(match.start(), match.end(), value))
-    return found
 
 
 def numbers(text: str) -> list[Found]:
