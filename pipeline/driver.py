@@ -185,7 +185,8 @@ class Driver:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            self._error = self._error or task.exception()
+            error = task.exception()  # asked for also where an earlier one is told: else asyncio prints it
+            self._error = self._error or error
         self._wake.set()
 
     async def _pull(self, requests: int) -> None:
