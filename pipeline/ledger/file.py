@@ -42,7 +42,7 @@ MIGRATIONS = (
 """Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
 
 CHECK_BYTES = 2**28
-"""Up to this size a file is checked page by page when it is opened (about 0.3 s); beyond, only its frame."""
+"""Up to this size a file is checked when it is opened, page by page and index by index (about 1 s); beyond, only its frame."""
 
 _HINTS = {
     sqlite3.SQLITE_FULL: "Free some space and run the same command again.",
@@ -164,7 +164,7 @@ def _fault(path: Path) -> str | None:
                     hint="Update docreduce, or give this run another output.path.",
                 )
             if path.stat().st_size <= CHECK_BYTES:
-                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
                 return None if found == "ok" else f"corrupt ({found.splitlines()[-1]})"
     except sqlite3.DatabaseError as error:
         if _code(error) not in _BROKEN:
