@@ -29,6 +29,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -420,7 +421,8 @@ def read_only_midway(lab: Lab, after_s: float, pattern: str) -> Findings:
     found = judge(case, lab.service.stats(), results, documents=DOCUMENTS, exact=False, half=half)
     told = code == 5 and re.search("permi|readonly|disk i/o", said)
     mapped = code == -signal.SIGBUS and re.search(pattern, "ledger.sqlite-shm")
-    found.notes.append(f"exit {code} after {said.strip().splitlines()[:1]}")
+    first = (said.strip().splitlines() or ["nothing said"])[0].replace(str(case.output).lower(), "OUT")
+    found.notes.append(f"exit {code}: {re.sub(r'[^/]*partial', 'RUN.partial', first)}")
     return with_wrong(found, [] if told or mapped else [f"exit {code}"], case)
 
 
@@ -485,8 +487,8 @@ def spoilt_ledger(lab: Lab, how: str, seed: int) -> Findings:
     path = case.output / "ledger.sqlite"
     draw = random.Random(seed)
     raw = bytearray(path.read_bytes())
-    if how == "flipped":
-        for _ in range(40):
+    if how in ("flipped", "one bit flipped"):
+        for _ in range(40 if how == "flipped" else 1):
             raw[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
     elif how == "cut":
         raw = raw[: draw.randrange(1, len(raw))]
@@ -521,7 +523,7 @@ def spoilt_ledger(lab: Lab, how: str, seed: int) -> Findings:
     found.wrong_bills = len(bills)
     found.notes += [*bills, *shown]
     wrong = [f"exit {code}"] if code else []
-    if how != "flipped" and (not aside or "kept as" not in said):
+    if "flipped" not in how and (not aside or "kept as" not in said):
         wrong.append("not kept aside")
     if aside and (len(aside) > 1 or aside[0].read_bytes() != spoilt):
         wrong.append("what is kept aside is not what was there")
@@ -829,8 +831,8 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
         add(f"read-only midway, {what}", [lambda lab, t=t, f=files: read_only_midway(lab, t, f) for t in moments])
     add("broken lock", [lambda lab, h=how: broken_lock(lab, h) for how in ("garbage", "empty", "folder", "held")])
     add("clock jumps", [lambda lab, s=s: clock_jumps(lab, s) for s in (-86_400.0, 86_400.0 * 400)[: 2 if full else 1]])
-    for how in ("flipped", "cut", "foreign", "database"):
-        seeds = range(seed, seed + (12 if full and how in ("flipped", "cut") else 1))
+    for how in ("one bit flipped", "flipped", "cut", "foreign", "database"):
+        seeds = range(seed, seed + (12 if full and how not in ("foreign", "database") else 1))
         add(f"ledger {how}", [lambda lab, h=how, s=s: spoilt_ledger(lab, h, s) for s in seeds])
     add("two runs at once", [two_at_once])
     limits = [(64, 300), (256, 1200), (1024, 5000)] if full else [(128, 400)]
@@ -996,8 +998,8 @@ def work_through(labs: list[Lab], table: dict[str, list[Try]], total: Findings) 
 def show(name: str, row: Row, total: Findings) -> None:
     found = row.found
     print(line(name, found, time.monotonic() - row.began), flush=True)
-    for note in found.notes if found.bad else [note for note in found.notes if "\n" not in note]:
-        print(f"       {note}", flush=True)
+    for note, times in Counter(note for note in found.notes if found.bad or "\n" not in note).items():
+        print(f"       {note}{f' ({times} times)' if times > 1 else ''}", flush=True)
     found.notes = []
     total.add(found)
 
