@@ -42,7 +42,7 @@ MIGRATIONS = (
 """Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
 
 CHECK_BYTES = 2**28
-"""Up to this size a file is checked when it is opened, page by page and index by index (about 1 s); beyond, only its frame."""
+"""Up to this size a file is checked when it is opened, pages and indexes (about 1 s); beyond, only its frame."""
 
 _HINTS = {
     sqlite3.SQLITE_FULL: "Free some space and run the same command again.",
