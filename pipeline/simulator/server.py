@@ -82,12 +82,12 @@ class Server:
         return None
 
     async def _work(self, simulated: Simulated, call: Call, request: web.Request) -> web.StreamResponse:
-        stats, fault = simulated.stats, call.plan.fault
+        stats, fault = simulated.stats, call.fault
         refused = simulated.fault_reply(call)
         if refused is not None:
             stats.ended(fault or "")
             if call.ask.stream and fault in ("200_openrouter", "200_anthropic"):  # once generation began
-                begun = next(stream_events(call.ask, call.plan.said, call.number))
+                begun = next(stream_events(call.ask, call.said, call.number))
                 error = b"data: " + refused.body + b"\n\n"  # type: ignore[operator]  # always bytes
                 return web.Response(body=begun + error, headers={"content-type": "text/event-stream"} | call.headers)
             return refused
@@ -104,9 +104,9 @@ class Server:
     async def _generate(self, simulated: Simulated, call: Call, request: web.Request) -> web.StreamResponse:
         """Make, bill and write the answer. An event stream begins after half the latency, and a client that leaves it
         early is billed for what was made until then; who leaves a whole answer, for all of it."""
-        settings, fault, stream = simulated.settings, call.plan.fault, call.ask.stream
+        settings, fault, stream = simulated.settings, call.fault, call.ask.stream
         head, parts = _answer(call, settings.huge_bytes)
-        latency_s = call.plan.latency_s / 2 if stream else call.plan.latency_s
+        latency_s = call.latency_s / 2 if stream else call.latency_s
         pause_s = (settings.slow_s if fault == "slow" else latency_s if stream else 0.0) / len(parts)
         await asyncio.sleep(latency_s)
         answer = web.StreamResponse(headers=head)
@@ -129,14 +129,14 @@ class Server:
 
 def _answer(call: Call, huge_bytes: int) -> tuple[dict[str, str], list[bytes]]:
     """Its headers, and its body as it is written, piece by piece: less of it where the call's fault says so."""
-    fault, with_usage = call.plan.fault, call.plan.fault != "no_usage"
+    fault, with_usage = call.fault, call.fault != "no_usage"
     broken = fault in ("truncated", "reset_billed", "hang_billed")
     if call.ask.stream:
-        events = list(stream_events(call.ask, call.plan.said, call.number, with_usage=with_usage))
+        events = list(stream_events(call.ask, call.said, call.number, with_usage=with_usage))
         if fault == "huge":
             events.append(b": " + b" " * huge_bytes + b"\n\n")
         return {"content-type": "text/event-stream"} | call.headers, events[: len(events) // 2] if broken else events
-    body = orjson.dumps(answer_body(call.ask, call.plan.said, call.number, with_usage=with_usage))
+    body = orjson.dumps(answer_body(call.ask, call.said, call.number, with_usage=with_usage))
     if fault == "huge":
         body = body[:-1] + b" " * huge_bytes + b"}"
     head = {"content-type": "application/json", "x-request-id": f"req_{call.number}"} | call.headers

@@ -9,7 +9,7 @@ import math
 import random
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -20,7 +20,7 @@ from pipeline.simulator.answers import Answerer, echo
 from pipeline.simulator.dialects import Ask, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
 from pipeline.simulator.settings import FREE_FAULTS, UNSEEN_FAULTS, Hint, Service, Settings
 
-__all__ = ["Call", "Plan", "Simulated", "response"]
+__all__ = ["Call", "Simulated", "response"]
 
 DEFAULT_MODEL = "baidu-ernie-4.5-21b-a3b"
 SHAPES: Mapping[Service, Shape] = {"openai": "openai", "anthropic": "anthropic", "modelslab": "message"}
@@ -34,24 +34,19 @@ SERVER_ERRORS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What will become of a call: the fault it shows, the seconds it takes, the answer with its bill."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call and what becomes of it: the fault it shows, the seconds it takes, the answer with its bill.
 
+    `number`: among the accepted ones, from 1; `digest`: of its body; `headers`: those of every response to it."""
+
+    ask: Ask
+    number: int
+    digest: int
     fault: str | None
     latency_s: float
     said: Said
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """An accepted call."""
-
-    ask: Ask
-    plan: Plan
-    number: int
-    digest: int
-    headers: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -153,8 +148,8 @@ class Simulated:
         if settings.queue_limit is not None and stats.in_flight >= settings.queue_limit:
             message = f"Rate limit exceeded. Maximum {settings.queue_limit} queued requests allowed."
             return self._limited(ask, message, settings.retry_after_s)
-        plan = self._plan(ask, digest, input_tokens)
-        needs = {"requests": 1, "tokens": plan.said.input_tokens + plan.said.output_tokens}
+        call = self._draw(ask, digest, input_tokens)
+        needs = {"requests": 1, "tokens": call.said.input_tokens + call.said.output_tokens}
         waits = {name: bucket.wait_s(needs[name], now) for name, bucket in self.buckets.items()}
         name, wait_s = max(waits.items(), key=lambda item: item[1], default=("", 0.0))
         if wait_s > 1e-6:  # less is the rounding of clocks
@@ -167,9 +162,7 @@ class Simulated:
             bucket.level -= needs[name]
         stats.accepted += 1
         self.attempts[digest] = self.attempts.get(digest, 0) + 1
-        if stats.accepted in settings.fault_at:
-            plan = self._spoil(ask, plan, settings.fault_at[stats.accepted])
-        return Call(ask, plan, stats.accepted, digest, self._rate_headers(ask))
+        return replace(call, headers=self._rate_headers(ask))
 
     def _rate_headers(self, ask: Ask) -> dict[str, str]:
         return rate_headers(ask.service, self.buckets) if ask.service in self.settings.rate_headers else {}
@@ -196,8 +189,9 @@ class Simulated:
             texts.append(orjson.dumps(ask.schema).decode())
         return round((sum(map(self.count, texts)) + self.settings.frame_tokens) * self.settings.ratio)
 
-    def _plan(self, ask: Ask, digest: int, input_tokens: int) -> Plan:
-        settings = self.settings
+    def _draw(self, ask: Ask, digest: int, input_tokens: int) -> Call:
+        """The next call, were it accepted."""
+        settings, number = self.settings, self.stats.accepted + 1
         draw = random.Random(f"{settings.seed}:{digest}:{self.attempts.get(digest, 0)}")  # noqa: S311
         clean = max(0.0, 1 - sum(settings.faults.values()))
         fault = draw.choices([None, *settings.faults], [clean, *settings.faults.values()])[0]
@@ -218,15 +212,16 @@ class Simulated:
             cached_tokens=int(input_tokens * settings.cached_share),
             reasoning_tokens=int(made * settings.reasoning_share),
         )
-        plan = Plan(None, latency_s, said)
-        return self._spoil(ask, plan, fault) if fault else plan
+        fault = settings.fault_at.get(number, fault)
+        said = self._spoilt(said, fault, ask.max_output_tokens)
+        return Call(ask=ask, number=number, digest=digest, fault=fault, latency_s=latency_s, said=said)
 
-    def _spoil(self, ask: Ask, plan: Plan, fault: str) -> Plan:
-        """The plan with `fault`: free ones say and cost nothing."""
+    def _spoilt(self, said: Said, fault: str | None, most: int) -> Said:
+        """What is said with `fault`, in `most` tokens; free ones say and cost nothing."""
+        text = said.text
         if fault in FREE_FAULTS:
-            return Plan(fault, plan.latency_s, Said(text="", finish="stop", input_tokens=0, output_tokens=0))
-        said, text, most = plan.said, plan.said.text, ask.max_output_tokens
-        if fault == "empty":  # all of the output budget went into thinking
+            said = Said(text="", finish="stop", input_tokens=0, output_tokens=0)
+        elif fault == "empty":  # all of the output budget went into thinking
             said = replace(said, text="", finish="length", output_tokens=most, reasoning_tokens=most)
         elif fault == "cut":
             said = replace(said, text=text[: len(text) // 2], finish="length", output_tokens=most)
@@ -240,11 +235,11 @@ class Simulated:
             said = replace(said, text=broken, output_tokens=made, reasoning_tokens=min(said.reasoning_tokens, made))
         elif fault == "filter":
             said = replace(said, text="", finish="content_filter", output_tokens=0, reasoning_tokens=0)
-        return Plan(fault, plan.latency_s, said)
+        return said
 
     def bill(self, call: Call, share: float, *, arrived: bool) -> None:
         """Charge a call for its input and that share of its answer; `arrived`: the client was there to take it."""
-        fault, said = call.plan.fault, call.plan.said
+        fault, said = call.fault, call.said
         made = int(said.output_tokens * share)
         tokens = (said.input_tokens, made, said.cached_tokens, min(said.reasoning_tokens, made))
         outcome = fault or ("ok" if arrived else "abandoned")
@@ -254,7 +249,7 @@ class Simulated:
 
     def fault_reply(self, call: Call) -> web.Response | None:
         """The response of a fault that is answered without work; None for the others."""
-        ask, fault, settings = call.ask, call.plan.fault or "", self.settings
+        ask, fault, settings = call.ask, call.fault or "", self.settings
         kind, _, detail = fault.partition("_")
         if fault == "429_quota":
             return self.error(ask, 429, "You exceeded your current quota.", "insufficient_quota")
