@@ -964,6 +964,7 @@ def work_through(labs: list[Lab], table: dict[str, list[Try]], total: Findings) 
     rows = {name: Row(len(tries)) for name, tries in table.items()}
     todo = iter([(name, one) for name, tries in table.items() for one in tries])
     lock = threading.Lock()
+    interrupted: list[bool] = []  # what the interrupt itself broke is no finding
 
     def serve(lab: Lab) -> None:
         while True:
@@ -977,7 +978,7 @@ def work_through(labs: list[Lab], table: dict[str, list[Try]], total: Findings) 
             with lock:
                 row.found.add(found)
                 row.left -= 1
-                if not row.left:
+                if not row.left and not interrupted:
                     show(name, row, total)
 
     with ThreadPoolExecutor(len(labs)) as threads:
@@ -986,6 +987,7 @@ def work_through(labs: list[Lab], table: dict[str, list[Try]], total: Findings) 
             for each in served:
                 each.result()
         except KeyboardInterrupt:
+            interrupted.append(True)
             with lock:
                 for _ in todo:
                     pass
