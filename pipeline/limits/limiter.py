@@ -221,8 +221,8 @@ class Limiter:
         self._overload_share *= 1 - OVERLOADED[0]
         self._outage.alive(lease.started)
         elapsed_s, self._answered_at = now - self._answered_at, now
-        self._requests.grow(now, elapsed_s)
-        self._tokens.grow(now, elapsed_s)
+        for bucket in self._buckets:
+            bucket.grow(now, elapsed_s)
         # More calls in flight only queue at a service that takes twice as long as it did.
         if not self._known_concurrency and self._latency.slowed(3.0) and self._answers % 16 == 0:
             self._slow_start = False
@@ -235,20 +235,19 @@ class Limiter:
     def _rejected(self, lease: Lease, now: float, rejection: Rejection) -> None:
         if rejection.retry_after_s is not None:  # for the account, not just for this call
             self._pause_until = max(self._pause_until, now + rejection.retry_after_s)
+        if rejection.cause in _GENERATED:
+            self._answered(lease, now, rejection.rate)
+            return
         if rejection.cause is Cause.RATE_LIMITED:  # a refused call is not charged
             self._requests.correct(-1, lease.started)
             self._tokens.correct(-lease.reserved, lease.started)
-            self._read(rejection.rate, now)
-            self._outage.alive(lease.started)
-            self._refused(lease, now, rejection.rate)
-        elif rejection.cause in _DOWN:
-            self._read(rejection.rate, now)
+        self._read(rejection.rate, now)
+        if rejection.cause in _DOWN:
             self._failed(lease, now, rejection.cause)
-        elif rejection.cause in _GENERATED:
-            self._answered(lease, now, rejection.rate)
-        else:
-            self._read(rejection.rate, now)
-            self._outage.alive(lease.started)
+            return
+        self._outage.alive(lease.started)
+        if rejection.cause is Cause.RATE_LIMITED:
+            self._refused(lease, now, rejection.rate)
 
     def _read(self, rate: RateInfo | None, now: float) -> None:
         """Learn from rate headers. A call leased shortly ago may not have arrived when they were written. The way
