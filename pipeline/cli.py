@@ -66,7 +66,6 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
     """Run a job to its Parquet results; run again, it resumes and pays for nothing twice."""
     as_json = options["as_json"]
     with reported(as_json):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the run has its own
         from pipeline.run import RunOptions, exit_code, run_job
 
         job = load(job_file, options)
@@ -236,7 +235,11 @@ def parse_set(text: str) -> tuple[str, Any]:
 
 @contextmanager
 def reported(as_json: bool) -> Iterator[None]:
-    """Errors of ours as one clear message (or one JSON object) and their exit code."""
+    """Errors of ours as one clear message (or one JSON object) and their exit code.
+
+    An interrupt ends the process on the spot: raised within an import it can come out as any error. A run listens to
+    signals itself as soon as there is something to finish."""
+    before = [(number, signal.signal(number, _end)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         yield
     except DocreduceError as error:
@@ -251,6 +254,13 @@ def reported(as_json: bool) -> Iterator[None]:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _end(_number: int, _frame: object) -> None:
+    os._exit(130)
 
 
 class _Outlet:
