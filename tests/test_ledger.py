@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -362,8 +363,9 @@ def test_a_database_of_another_program_is_kept_aside(path: Path) -> None:
     kept.close()
 
 
-def test_a_corrupt_ledger_is_kept_aside_unchanged_and_a_new_one_begun(path: Path) -> None:
+def test_of_a_corrupt_ledger_what_can_be_read_is_carried_over(path: Path) -> None:
     with Ledger.open(path) as ledger:
+        ledger.begin_run("r1", "job", "sha", 1.0)
 
         async def steps() -> list[str]:
             return await asyncio.gather(*(pay(ledger, number, text=f"{number} " * 500) for number in range(300)))
@@ -376,9 +378,30 @@ def test_a_corrupt_ledger_is_kept_aside_unchanged_and_a_new_one_begun(path: Path
     with Ledger.open(path) as ledger:
         assert "corrupt" in ledger.notes[0]
         assert "kept as" in ledger.notes[0]
-        assert ledger.stored(keys) == {}
-        assert run(pay(ledger, 1)) == keys[1]
+        saved = ledger.stored(keys)
+        assert {keys[0], keys[-1]} <= set(saved)  # from both ends
+        assert 150 < len(saved) < 300
+        assert all(saved[key].text == f"{number} " * 500 for number, key in enumerate(keys) if key in saved)
+        assert ledger.carried("job").charged_pusd == 5 * len(booked(path))
     assert beside(path)[0].read_bytes() == bytes(pages)
+
+
+def test_of_a_ledger_with_a_broken_index_nothing_is_lost(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+
+        async def steps() -> list[str]:
+            return await asyncio.gather(*(pay(ledger, number) for number in range(300)))
+
+        keys = run(steps())
+    with contextlib.closing(sqlite3.connect(path)) as found:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_answer_1'"
+        page = found.execute(query).fetchone()[0]
+    spoilt = bytearray(path.read_bytes())
+    spoilt[(page - 1) * 4096 + 8 : page * 4096] = os.urandom(4096 - 8)
+    path.write_bytes(spoilt)
+    with Ledger.open(path) as ledger:
+        assert "corrupt" in ledger.notes[0]
+        assert set(ledger.stored(keys)) == set(keys)
 
 
 def test_an_answer_with_a_flipped_bit_is_asked_again(path: Path) -> None:

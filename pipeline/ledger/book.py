@@ -30,6 +30,7 @@ from pipeline.ledger.rows import (
     sample_row,
     stored,
 )
+from pipeline.ledger.salvage import salvage
 from pipeline.ledger.writer import GroupWriter, Value
 from pipeline.storage import fsync_folder, machine_errors
 from pipeline.types import Attempt, Cause, Request
@@ -86,10 +87,11 @@ class Ledger:
         with contextlib.ExitStack() as failed:
             held = failed.enter_context(lock(path.with_suffix(".lock")))
             try:
-                notes = keep_aside(path)
+                broken = keep_aside(path)
                 connection = connect(path)
                 failed.callback(connection.close)
                 migrate(connection)
+                saved = salvage(broken[0], connection) if broken else 0
                 fsync_folder(path.parent)
                 recovered = _recover(connection)
                 reader = connect(path, read_only=True)
@@ -98,7 +100,10 @@ class Ledger:
             failed.callback(reader.close)
             ledger = cls(reader, path, GroupWriter(connection, path), held)
             failed.pop_all()
-        ledger.notes, ledger.recovered = notes, recovered
+        ledger.recovered = recovered
+        if broken:
+            kept = f"{path.name}: {broken[1]}; kept as {broken[0].name}, a new one begun with {saved} rows read from it"
+            ledger.notes.append(f"{kept}: answers beyond these are asked and paid for again")
         return ledger
 
     @classmethod

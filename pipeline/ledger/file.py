@@ -95,13 +95,13 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     )
 
 
-def keep_aside(path: Path) -> list[str]:
-    """Rename a broken or foreign file at `path`, never delete it; what there is to say of it.
+def keep_aside(path: Path) -> tuple[Path, str] | None:
+    """Rename a broken or foreign file at `path`, never delete it: where it is now, and what is wrong with it.
 
     Raises MachineError for a ledger of a newer version, sqlite3.Error for a disk that fails."""
     fault = _fault(path)
     if not fault:
-        return []
+        return None
     number = 1
     while (aside := path.with_name(f"{path.stem}.aside-{number}{path.suffix}")).exists():
         number += 1
@@ -110,8 +110,7 @@ def keep_aside(path: Path) -> list[str]:
         for log in ("-wal", "-shm"):  # they belong to it by name
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
-    lost = "its answers are asked and paid for again, and what it cost counts towards no cap"
-    return [f"{path.name}: {fault}; kept as {aside.name} and a new one begun: {lost}"]
+    return aside, fault
 
 
 def migrate(connection: sqlite3.Connection) -> None:
