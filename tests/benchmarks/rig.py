@@ -428,6 +428,7 @@ def contents(run: Path) -> dict[str, Any]:
 def books(output: Path) -> dict[str, Any]:
     """What the ledger says was paid over all runs, and by run."""
     with contextlib.closing(sqlite3.connect(f"file:{output / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
+        ledger.text_factory = lambda text: text.decode(errors="replace")  # a bit may be flipped in it
         rows = ledger.execute(
             "SELECT run_id, billing, count(*), sum(cost_pusd), sum(input_tokens), sum(output_tokens)"
             " FROM attempt GROUP BY 1, 2"
