@@ -9,7 +9,9 @@ __all__ = ["well_formed"]
 
 
 def well_formed(value: Any) -> Any:
-    """`value` with surrogate pairs joined and U+FFFD for every lone one, in all strings of its objects and lists."""
+    """`value` with surrogate pairs joined and U+FFFD for every lone one, in all strings of its objects and lists.
+
+    A string of another type (a name of an enumeration) becomes a plain one, which orjson wants of keys."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, Mapping):
