@@ -39,7 +39,6 @@ class Bucket:
         "_ceiling",
         "_emptied_at",
         "_given",
-        "_guessed",
         "_mark",
         "_measured",
         "_start",
@@ -69,8 +68,7 @@ class Bucket:
         self._start: tuple[float, float] | None = None  # time of the first call, and what was spent before it
         # Time, spent and cost of a refused call: the bucket held less than that cost then.
         self._mark: tuple[float, float, float] | None = None
-        self._guessed = True  # nothing was measured since `_start`
-        self._measured = 0.0
+        self._measured = 0.0  # rate; 0: nothing was measured, a found rate is a guess
 
     @property
     def known(self) -> bool:
@@ -155,7 +153,7 @@ class Bucket:
         if self._mark is None:
             overall = (spent - self._start[1]) / (at - self._start[0] + held_s)
             self._found(max(GUESS * densest, GUESS * overall, LEAST_GUESS * typical / max(1.0, resume_at - at)))
-            self._mark, self._guessed, self.idle = (at, spent, cost), True, False
+            self._mark, self.idle = (at, spent, cost), False
             self.empty(resume_at)
             self._at = resume_at  # the rate is a guess: do not count on what it would bring until then
             return
@@ -164,13 +162,13 @@ class Bucket:
         if elapsed >= 1 and accepted >= max(ENOUGH[0] * typical, ENOUGH[1] * cost):
             left = (cost - first_cost) / 2  # more than then: on average the bucket held half of the refused call
             least = IDLE * self.rate if self.idle else 0.0
-            self._measured, self._guessed = max(least, (accepted + left) / elapsed), False
+            self._measured = max(least, (accepted + left) / elapsed)
             self._found(MEASURED * self._measured)
             held = base - self.rate * (since - self._start[0])  # what it held at first, now that the rate is known
             self.burst = min(max(self.burst, 0.8 * held), 60 * self.rate)
-        elif self._guessed:
+        elif not self._measured:
             self._found(max(UNMEASURED * self.rate, cost / FORGET_S))
-        if not self._guessed and (self.idle or elapsed > FORGET_S):  # accounts change
+        if self._measured and (self.idle or elapsed > FORGET_S):  # accounts change
             self._start, self._mark, self.idle = (since, self._start[1]), (at, spent, cost), False
         self._at = at
 
@@ -194,7 +192,7 @@ class Bucket:
         """Let a found rate grow for `elapsed_s` of clean answers, while it is what brakes."""
         if self._mark is not None and not self.synced and now - self.braked_at < BRAKED_S:
             over, least = MEASURED_GROWTH
-            share = GUESS_GROWTH if self._guessed else max(least, over / max(1.0, now - self._mark[0]))
+            share = max(least, over / max(1.0, now - self._mark[0])) if self._measured else GUESS_GROWTH
             self.rate = min(self._ceiling, self.rate * (1 + share * min(elapsed_s, 1.0)))
 
     def _found(self, rate: float) -> None:
