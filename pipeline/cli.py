@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
-
-from pipeline import __version__
-from pipeline.errors import DocreduceError, JobError, MachineError
+from docreduce import __version__
+from docreduce.values.errors import DocreduceError, JobError, MachineError
 
 if TYPE_CHECKING:
+    from docreduce.config import Job
     from rich.console import Console
-
-    from pipeline.config import Job
 
 __all__ = ["main"]
 
@@ -66,7 +64,7 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
     """Run a job to its Parquet results; run again, it resumes and pays for nothing twice."""
     as_json = options["as_json"]
     with reported(as_json):
-        from pipeline.run import RunOptions, exit_code, run_job
+        from docreduce.engine.run import RunOptions, exit_code, run_job
 
         job = load(job_file, options)
         chosen = RunOptions(fresh=fresh, retry_failed=retry_failed, limit=options["limit"])
@@ -74,7 +72,7 @@ def run(job_file: Path, fresh: bool, retry_failed: bool, executor: str, quiet: b
         if as_json:
             print_json(manifest)
         else:
-            from pipeline.report import print_run
+            from docreduce.report.terminal import print_run
 
             print_run(manifest, console(sys.stderr))
             click.echo(manifest["run_dir"])
@@ -97,12 +95,12 @@ def estimate(
 ) -> None:
     """What a job would send and cost; sends nothing, unless a sample is asked for."""
     with reported(options["as_json"]):
-        from pipeline.estimate import estimate_job
-        from pipeline.report import print_estimate
+        from docreduce.engine.estimate import estimate_job
+        from docreduce.report.terminal import print_estimate
 
         job, limit = load(job_file, options), options["limit"]
         if sample:
-            from pipeline.run import RunOptions, run_job
+            from docreduce.engine.run import RunOptions, run_job
 
             run_job(job, RunOptions(limit=limit, sample=sample, fresh=fresh), console(sys.stderr))
         result = estimate_job(job, limit=limit, fresh=fresh, compare=compare, by_document=by is not None)
@@ -115,7 +113,7 @@ def estimate(
 def report(run_dir: Path, as_json: bool) -> None:
     """Print a run's summary."""
     with reported(as_json):
-        from pipeline.report import print_run, read_manifest
+        from docreduce.report.terminal import print_run, read_manifest
 
         show(read_manifest(run_dir), as_json, print_run)
 
@@ -126,8 +124,8 @@ def report(run_dir: Path, as_json: bool) -> None:
 def runs(output_dir: Path, as_json: bool) -> None:
     """The runs in an output folder: when, status, documents, cost."""
     with reported(as_json):
-        from pipeline.dataset import list_runs
-        from pipeline.report import print_runs
+        from docreduce.report.terminal import print_runs
+        from docreduce.results import list_runs
 
         show({"runs": list_runs(output_dir)}, as_json, print_runs)
 
@@ -141,7 +139,7 @@ def runs(output_dir: Path, as_json: bool) -> None:
 def models(live: bool, provider: str, base_url: str | None, catalogue: Path | None, as_json: bool) -> None:
     """The catalogue with windows and prices."""
     with reported(as_json):
-        from pipeline.report import model_rows, print_models
+        from docreduce.report.terminal import model_rows, print_models
 
         rows = model_rows(live=live, provider=provider, base_url=base_url, extra=catalogue)
         show({"models": rows}, as_json, print_models)
@@ -158,7 +156,7 @@ def models(live: bool, provider: str, base_url: str | None, catalogue: Path | No
 def chunk(file: Path, as_json: bool, **options: Any) -> None:
     """The chunk plan of one document: spans, tokens, heading."""
     with reported(as_json):
-        from pipeline.report import chunk_plan, print_chunks
+        from docreduce.report.terminal import chunk_plan, print_chunks
 
         show(chunk_plan(file, **options), as_json, print_chunks)
 
@@ -171,7 +169,7 @@ def init(path: Path, kind: str) -> None:
     with reported(as_json=False):
         from importlib import resources
 
-        template = (resources.files("pipeline") / f"init.{kind}.toml").read_text(encoding="utf-8")
+        template = (resources.files("docreduce") / f"init.{kind}.toml").read_text(encoding="utf-8")
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write(template)
@@ -186,7 +184,7 @@ def init(path: Path, kind: str) -> None:
 def schema() -> None:
     """Print the JSON Schema of the job file, for editors."""
     with reported(as_json=False):
-        from pipeline.config import job_schema
+        from docreduce.config import job_schema
 
         print_json(job_schema())
 
@@ -198,14 +196,14 @@ def schema() -> None:
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def simulate(args: tuple[str, ...]) -> None:
     """A provider on loopback with limits, latency and faults, to rehearse a run without paying."""
-    from pipeline.simulator.cli import simulate as command
+    from docreduce.simulator.cli import simulate as command
 
     command.main(list(args), prog_name="docreduce simulate")
 
 
 def load(job_file: Path, options: dict[str, Any]) -> Job:
     """The job with the command line's overrides."""
-    from pipeline.config import load_job
+    from docreduce.config import load_job
 
     overrides = [parse_set(text) for text in options["sets"]]
     short = {
@@ -246,7 +244,7 @@ def reported(as_json: bool) -> Iterator[None]:
         if as_json:
             print_json({"error": {"kind": error.kind, "message": error.message, "hint": error.hint}})
         else:
-            from pipeline.progress import printable
+            from docreduce.report.progress import printable
 
             click.echo(printable(f"docreduce: {error.message}"), err=True)
             if error.hint:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
+from docreduce.values.errors import JobError
+from docreduce.values.types import ProviderName, TokenizerName
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from pipeline.errors import JobError
-from pipeline.types import ProviderName, TokenizerName
 
 __all__ = [
     "BudgetSettings",

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.errors import JobError
-from pipeline.tokens import Tokenizer
-from pipeline.types import Message, Request, Stage
+from docreduce.text.tokens import Tokenizer
+from docreduce.values.errors import JobError
+from docreduce.values.types import Message, Request, Stage
 
 __all__ = ["FRAME_TOKENS", "ModelPlan", "StructuredOutput"]
 

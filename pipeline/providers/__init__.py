@@ -8,13 +8,13 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pipeline.config import ModelSettings
-from pipeline.errors import JobError
-from pipeline.types import Provider
+from docreduce.config import ModelSettings
+from docreduce.values.errors import JobError
+from docreduce.values.types import Provider
 
 if TYPE_CHECKING:
-    from pipeline.providers.http import HttpProvider
-    from pipeline.tokens import Tokenizer
+    from docreduce.providers.http import HttpProvider
+    from docreduce.text.tokens import Tokenizer
 
 __all__ = ["list_models", "open_provider"]
 
@@ -24,7 +24,7 @@ def open_provider(settings: ModelSettings, *, tokenizer: Tokenizer) -> Provider:
 
     Raises JobError for a base URL the key must not travel to, or a key that is not in the environment."""
     if settings.provider == "offline":
-        from pipeline.providers.offline import OfflineProvider
+        from docreduce.providers.offline import OfflineProvider
 
         return OfflineProvider(tokenizer)
     return _open_http(settings)
@@ -42,11 +42,10 @@ async def list_models(settings: ModelSettings) -> list[str]:
 
 
 def _open_http(settings: ModelSettings) -> HttpProvider:
+    from docreduce.providers.http import ApiKey, HttpProvider
     from httpx import InvalidURL
 
-    from pipeline.providers.http import ApiKey, HttpProvider
-
-    dialect = importlib.import_module(f"pipeline.providers.{settings.provider}").DIALECT
+    dialect = importlib.import_module(f"docreduce.providers.{settings.provider}").DIALECT
     base_url = settings.base_url or dialect.base_url
     loopback = _checked(base_url, settings.allow_insecure_base_url)
     variable = settings.api_key_env or dialect.key_env

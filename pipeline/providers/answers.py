@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-
-from pipeline.providers.dialect import FINISH, Dialect, Draft, HttpResponse, mapping
-from pipeline.providers.faults import bad_body, clean, find_fault, reject, rejection, request_id
-from pipeline.providers.rates import rate_info
-from pipeline.types import Answer, Billing, Cause, Rejection, Reply, Request
-from pipeline.unicode import well_formed
+from docreduce.providers.dialect import FINISH, Dialect, Draft, HttpResponse, mapping
+from docreduce.providers.faults import bad_body, clean, find_fault, reject, rejection, request_id
+from docreduce.providers.rates import rate_info
+from docreduce.values.types import Answer, Billing, Cause, Rejection, Reply, Request
+from docreduce.values.unicode import well_formed
 
 __all__ = ["decode", "looping", "loops", "parse", "settle"]
 

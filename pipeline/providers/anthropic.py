@@ -9,10 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-
-from pipeline.config import ModelSettings
-from pipeline.providers.dialect import TOOL_NAME, Dialect, Draft, HttpRequest, dump, listing, mapping, token_count, word
-from pipeline.types import Request, Usage
+from docreduce.config import ModelSettings
+from docreduce.providers.dialect import (
+    TOOL_NAME,
+    Dialect,
+    Draft,
+    HttpRequest,
+    dump,
+    listing,
+    mapping,
+    token_count,
+    word,
+)
+from docreduce.values.types import Request, Usage
 
 __all__ = ["DIALECT"]
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-
-from pipeline.config import ModelSettings
-from pipeline.types import FinishReason, Request, Usage
-from pipeline.unicode import well_formed
+from docreduce.config import ModelSettings
+from docreduce.values.types import FinishReason, Request, Usage
+from docreduce.values.unicode import well_formed
 
 __all__ = [
     "FINISH",

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-
-from pipeline.providers.dialect import HttpResponse, listing, mapping
-from pipeline.providers.rates import rate_info, retry_after_s
-from pipeline.types import Billing, Cause, Decision, Rejection, Request, Usage
+from docreduce.providers.dialect import HttpResponse, listing, mapping
+from docreduce.providers.rates import rate_info, retry_after_s
+from docreduce.values.types import Billing, Cause, Decision, Rejection, Request, Usage
 
 __all__ = ["Fault", "bad_body", "clean", "find_fault", "reject", "rejection", "request_id"]
 

@@ -18,15 +18,14 @@ from typing import Any, cast
 import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
+from docreduce.config import ModelSettings
+from docreduce.providers.answers import decode, parse
+from docreduce.providers.dialect import Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
+from docreduce.providers.faults import bad_body, clean, find_fault
+from docreduce.providers.stream import StreamReader
+from docreduce.values.errors import RefusedError
+from docreduce.values.types import Billing, Cause, Decision, Rejection, Reply, Request
 from httpx_aiohttp import AiohttpTransport
-
-from pipeline.config import ModelSettings
-from pipeline.errors import RefusedError
-from pipeline.providers.answers import decode, parse
-from pipeline.providers.dialect import Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
-from pipeline.providers.faults import bad_body, clean, find_fault
-from pipeline.providers.stream import StreamReader
-from pipeline.types import Billing, Cause, Decision, Rejection, Reply, Request
 
 __all__ = ["MAX_BODY_BYTES", "ApiKey", "HttpProvider"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.config import ModelSettings
-from pipeline.providers import openai
-from pipeline.providers.dialect import HttpRequest, dump
-from pipeline.types import Request
+from docreduce.config import ModelSettings
+from docreduce.providers import openai
+from docreduce.providers.dialect import HttpRequest, dump
+from docreduce.values.types import Request
 
 __all__ = ["DIALECT"]
 

@@ -11,12 +11,12 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from pipeline.providers.extractive_fields import extract_items
-from pipeline.providers.extractive_summary import summarize
-from pipeline.types import Answer, Cause, Decision, Rejection, Reply, Request, Usage
+from docreduce.kinds.extract.offline import extract_items
+from docreduce.kinds.summarize.offline import summarize
+from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Request, Usage
 
 if TYPE_CHECKING:
-    from pipeline.tokens import Tokenizer
+    from docreduce.text.tokens import Tokenizer
 
 __all__ = ["DEFAULT_MAX_WORDS", "MODEL", "OfflineProvider"]
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-
-from pipeline.config import ModelSettings
-from pipeline.providers.dialect import (
+from docreduce.config import ModelSettings
+from docreduce.providers.dialect import (
     TOOL_NAME,
     Dialect,
     Draft,
@@ -23,7 +22,7 @@ from pipeline.providers.dialect import (
     token_count,
     word,
 )
-from pipeline.types import Request, Usage
+from docreduce.values.types import Request, Usage
 
 __all__ = ["DIALECT", "bearer", "body_of"]
 

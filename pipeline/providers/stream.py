@@ -5,10 +5,10 @@ Source: the WHATWG HTML standard, "Server-sent events"; OpenAI ends with `[DONE]
 
 from __future__ import annotations
 
-from pipeline.providers.answers import loops, parse, settle
-from pipeline.providers.dialect import Dialect, Draft, HttpResponse
-from pipeline.providers.faults import bad_body, find_fault, reject, rejection
-from pipeline.types import Cause, Reply, Request
+from docreduce.providers.answers import loops, parse, settle
+from docreduce.providers.dialect import Dialect, Draft, HttpResponse
+from docreduce.providers.faults import bad_body, find_fault, reject, rejection
+from docreduce.values.types import Cause, Reply, Request
 
 __all__ = ["StreamReader"]
 

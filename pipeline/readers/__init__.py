@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config import InputSettings
-from pipeline.errors import DocumentError
-from pipeline.readers.base import MEGABYTE, FileFormat, Unread, content_id, read_bytes, read_sample, shown
-from pipeline.readers.inputs import Discovered, discover
-from pipeline.readers.registry import format_of
-from pipeline.readers.sandbox import close_sandboxes, read_in_child
-from pipeline.types import Document
+from docreduce.config import InputSettings
+from docreduce.readers.base import MEGABYTE, FileFormat, Unread, content_id, read_bytes, read_sample, shown
+from docreduce.readers.inputs import Discovered, discover
+from docreduce.readers.registry import format_of
+from docreduce.readers.sandbox import close_sandboxes, read_in_child
+from docreduce.values.errors import DocumentError
+from docreduce.values.types import Document
 
 __all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "left_out", "read"]
 

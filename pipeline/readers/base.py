@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
-from pipeline.config import InputSettings
-from pipeline.errors import DocumentError
-from pipeline.storage import machine_errors
-from pipeline.types import Document, Mark
+from docreduce.config import InputSettings
+from docreduce.storage import machine_errors
+from docreduce.values.errors import DocumentError
+from docreduce.values.types import Document, Mark
 
 __all__ = [
     "MEGABYTE",

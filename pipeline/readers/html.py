@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.errors import DocumentError
-from pipeline.readers.base import FileFormat, Text
-from pipeline.readers.text import decode
-from pipeline.types import Mark
+from docreduce.readers.base import FileFormat, Text
+from docreduce.readers.text import decode
+from docreduce.values.errors import DocumentError
+from docreduce.values.types import Mark
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode

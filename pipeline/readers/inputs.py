@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import InputSettings
-from pipeline.errors import JobError
-from pipeline.readers.base import shown
-from pipeline.readers.registry import is_known
+from docreduce.config import InputSettings
+from docreduce.readers.base import shown
+from docreduce.readers.registry import is_known
+from docreduce.values.errors import JobError
 
 __all__ = ["Discovered", "discover"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pipeline.readers.base import FileFormat, Text
-from pipeline.readers.text import decode
-from pipeline.types import Mark
+from docreduce.readers.base import FileFormat, Text
+from docreduce.readers.text import decode
+from docreduce.values.types import Mark
 
 __all__ = ["FORMAT", "headings"]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import InputSettings
-from pipeline.errors import DocumentError
-from pipeline.readers.base import MEGABYTE, TableFormat, Unread, is_packed, read_bytes
-from pipeline.readers.sandbox import sandbox
-from pipeline.readers.tables import resolve
-from pipeline.storage import machine_errors
-from pipeline.types import Document
+from docreduce.config import InputSettings
+from docreduce.readers.base import MEGABYTE, TableFormat, Unread, is_packed, read_bytes
+from docreduce.readers.sandbox import sandbox
+from docreduce.readers.tables import resolve
+from docreduce.storage import machine_errors
+from docreduce.values.errors import DocumentError
+from docreduce.values.types import Document
 
 __all__ = ["FORMAT", "batches"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from pipeline.errors import DocumentError
-from pipeline.readers.base import FileFormat, Text
-from pipeline.types import Mark
+from docreduce.readers.base import FileFormat, Text
+from docreduce.values.errors import DocumentError
+from docreduce.values.types import Mark
 
 __all__ = ["FORMAT"]
 

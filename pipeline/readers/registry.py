@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from pipeline.readers import html, markdown, parquet, pdf, tables, text
-from pipeline.readers.base import Format
+from docreduce.readers import html, markdown, parquet, pdf, tables, text
+from docreduce.readers.base import Format
 
 __all__ = ["FORMATS", "format_of", "is_known"]
 

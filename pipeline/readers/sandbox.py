@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
-from pipeline.config import InputSettings
-from pipeline.errors import DocumentError
-from pipeline.readers.base import MEGABYTE, Text
-from pipeline.storage import machine_errors
-from pipeline.types import Mark
+from docreduce.config import InputSettings
+from docreduce.readers.base import MEGABYTE, Text
+from docreduce.storage import machine_errors
+from docreduce.values.errors import DocumentError
+from docreduce.values.types import Mark
 
 __all__ = ["Sandbox", "close_sandboxes", "read_in_child", "sandbox"]
 
-_MODULE = "pipeline.readers.sandbox_worker"
+_MODULE = "docreduce.readers.sandbox_worker"
 _BASE_MEMORY = 2**30
 _LATE = 1
 """The exit code of a child that stopped itself because a file took too long."""

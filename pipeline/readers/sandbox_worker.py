@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-from pipeline.errors import DocumentError
-from pipeline.readers import parquet
-from pipeline.readers.base import FileFormat
-from pipeline.readers.registry import FORMATS
+from docreduce.readers import parquet
+from docreduce.readers.base import FileFormat
+from docreduce.readers.registry import FORMATS
+from docreduce.values.errors import DocumentError
 
 __all__: list[str] = []
 

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-
-from pipeline.config import InputSettings
-from pipeline.errors import DocumentError
-from pipeline.readers.base import (
+from docreduce.config import InputSettings
+from docreduce.readers.base import (
     MEGABYTE,
     SAMPLE_BYTES,
     TableFormat,
@@ -29,8 +27,9 @@ from pipeline.readers.base import (
     read_sample,
     unreadable,
 )
-from pipeline.readers.text import encoding_of
-from pipeline.types import Document
+from docreduce.readers.text import encoding_of
+from docreduce.values.errors import DocumentError
+from docreduce.values.types import Document
 
 __all__ = ["CSV", "JSONL", "Table", "resolve"]
 

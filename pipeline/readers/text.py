@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 import re
 
-from pipeline.errors import DocumentError
-from pipeline.readers.base import SAMPLE_BYTES, FileFormat, Text
+from docreduce.readers.base import SAMPLE_BYTES, FileFormat, Text
+from docreduce.values.errors import DocumentError
 
 __all__ = ["FORMAT", "decode", "encoding_of"]
 

@@ -2,10 +2,10 @@
 
 It speaks the three dialects (OpenAI, Anthropic, ModelsLab) over real HTTP and counts what it billed to the token."""
 
-from pipeline.simulator.answers import Answerer, echo, gold, gold_from_files
-from pipeline.simulator.dialects import Ask
-from pipeline.simulator.server import Server, serve
-from pipeline.simulator.settings import BILLED_FAULTS, FREE_FAULTS, UNSEEN_FAULTS, Settings
+from docreduce.simulator.answers import Answerer, echo, gold, gold_from_files
+from docreduce.simulator.dialects import Ask
+from docreduce.simulator.server import Server, serve
+from docreduce.simulator.settings import BILLED_FAULTS, FREE_FAULTS, UNSEEN_FAULTS, Settings
 
 __all__ = [
     "BILLED_FAULTS",

@@ -1,5 +1,5 @@
-"""`python -m pipeline.simulator`: the same as `docreduce simulate`."""
+"""`python -m docreduce.simulator`: the same as `docreduce simulate`."""
 
-from pipeline.simulator.cli import simulate
+from docreduce.simulator.cli import simulate
 
-simulate(prog_name="python -m pipeline.simulator")
+simulate(prog_name="python -m docreduce.simulator")

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.simulator.settings import Settings
+from docreduce.simulator.settings import Settings
 
 __all__ = ["Bucket", "Stats"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pipeline.errors import JobError
-from pipeline.simulator.dialects import Ask
+from docreduce.simulator.dialects import Ask
+from docreduce.values.errors import JobError
 
 __all__ = ["Answerer", "echo", "extractive", "gold", "gold_from_files"]
 
@@ -28,8 +28,8 @@ def echo(ask: Ask, words: int | None = None) -> str:
 
 def extractive(count: Callable[[str], int], words: int | None = None) -> Answerer:
     """The embedded provider's answers: a digest of at most `words`, or the items it finds where there is a schema."""
-    from pipeline.providers.extractive_fields import extract_items
-    from pipeline.providers.extractive_summary import summarize
+    from docreduce.kinds.extract.offline import extract_items
+    from docreduce.kinds.summarize.offline import summarize
 
     def answer(ask: Ask) -> str:
         if ask.schema is not None:

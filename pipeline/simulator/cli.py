@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-from pipeline.errors import DocreduceError, JobError
-from pipeline.simulator.server import serve
-from pipeline.simulator.settings import BILLED_FAULTS, FREE_FAULTS, Settings, parse_settings
+from docreduce.simulator.server import serve
+from docreduce.simulator.settings import BILLED_FAULTS, FREE_FAULTS, Settings, parse_settings
+from docreduce.values.errors import DocreduceError, JobError
 
 __all__ = ["load_settings", "simulate"]
 

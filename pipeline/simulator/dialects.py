@@ -12,10 +12,9 @@ from email.utils import formatdate
 from typing import Any, Literal
 
 import orjson
-
-from pipeline.simulator.account import Bucket
-from pipeline.simulator.settings import Hint, Service, Structured
-from pipeline.types import Message
+from docreduce.simulator.account import Bucket
+from docreduce.simulator.settings import Hint, Service, Structured
+from docreduce.values.types import Message
 
 __all__ = [
     "Ask",

@@ -12,12 +12,11 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-
-from pipeline.errors import JobError, MachineError
-from pipeline.simulator.answers import Answerer, extractive, gold_from_files
-from pipeline.simulator.dialects import answer_body, error_body, stream_events
-from pipeline.simulator.service import Call, Simulated, response
-from pipeline.simulator.settings import Settings, parse_settings
+from docreduce.simulator.answers import Answerer, extractive, gold_from_files
+from docreduce.simulator.dialects import answer_body, error_body, stream_events
+from docreduce.simulator.service import Call, Simulated, response
+from docreduce.simulator.settings import Settings, parse_settings
+from docreduce.values.errors import JobError, MachineError
 
 __all__ = ["Server", "serve"]
 
@@ -169,7 +168,7 @@ async def _hang(request: web.Request, seconds: float) -> None:
 def _counter(settings: Settings) -> Callable[[str], int]:
     if settings.tokenizer == "bytes":
         return lambda text: -(-len(text.encode("utf-8", "surrogatepass")) // 4)
-    from pipeline.tokens import tokenizer
+    from docreduce.text.tokens import tokenizer
 
     return tokenizer(settings.tokenizer).count
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-
-from pipeline.simulator.account import Bucket, Stats
-from pipeline.simulator.answers import Answerer, echo
-from pipeline.simulator.dialects import Ask, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
-from pipeline.simulator.settings import FREE_FAULTS, UNSEEN_FAULTS, Hint, Service, Settings
+from docreduce.simulator.account import Bucket, Stats
+from docreduce.simulator.answers import Answerer, echo
+from docreduce.simulator.dialects import Ask, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
+from docreduce.simulator.settings import FREE_FAULTS, UNSEEN_FAULTS, Hint, Service, Settings
 
 __all__ = ["Call", "Simulated", "response"]
 

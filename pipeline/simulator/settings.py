@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
+from docreduce.values.errors import JobError
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-
-from pipeline.errors import JobError
 
 __all__ = ["BILLED_FAULTS", "FREE_FAULTS", "UNSEEN_FAULTS", "Hint", "Settings", "parse_settings"]
 

@@ -21,10 +21,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.chunking import chunk
-from pipeline.tokens import Tokenizer, _load_tiktoken, tokenizer
+from docreduce.text.chunking import chunk
+from docreduce.text.tokens import Tokenizer, _load_tiktoken, tokenizer
+from places import DATA
 
-LONG = Path(__file__).parents[2] / ".." / "shared" / "data" / "long"
+LONG = DATA / "long"
 BUDGETS = (8_000, 100_000)
 Contestant = Callable[[str, int], list[str]]
 

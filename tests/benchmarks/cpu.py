@@ -28,9 +28,9 @@ CASES = {f"{size // 1000} KB × {slots}": (size, slots) for size, slots in
 
 async def alone(url: str, case: Case) -> None:
     """The same calls through the HTTP provider and nothing else."""
-    from pipeline.config import ModelSettings
-    from pipeline.providers.http import ApiKey, HttpProvider
-    from pipeline.providers.openai import DIALECT
+    from docreduce.config import ModelSettings
+    from docreduce.providers.http import ApiKey, HttpProvider
+    from docreduce.providers.openai import DIALECT
 
     model = ModelSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")
     provider = HttpProvider(DIALECT, model, ApiKey(""))
@@ -46,11 +46,10 @@ async def alone(url: str, case: Case) -> None:
 
 def child(url: str, client: str, size: int, slots: int, calls: int) -> None:
     """Run one case and print its CPU milliseconds a call."""
+    import docreduce.desk
+    import docreduce.providers.http
+    import docreduce.providers.openai  # noqa: F401
     import uvloop
-
-    import pipeline.dispatch
-    import pipeline.providers.http
-    import pipeline.providers.openai  # noqa: F401
 
     case = Case(config={}, bodies=(size,) * calls, in_flight=slots)
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from places import DATA
 
-DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 COMMAND = Path(sys.executable).with_name("docreduce")
 SPAN = {"type": "object", "properties": {"category": {"type": "string"}, "text": {"type": "string"}}}
 PACKAGE = {

@@ -132,15 +132,15 @@ async def send_at_once(url: str, case: Case) -> int:
 
 async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
     """Send every body of `case` through Dispatch; the number of calls that ended without an answer."""
-    from pipeline.budget import Budget
-    from pipeline.config import LimitSettings, ModelSettings
-    from pipeline.dispatch import Dispatch, Gate
-    from pipeline.ledger import Ledger
-    from pipeline.limits import Limiter
-    from pipeline.pricing import Pricing
-    from pipeline.providers.http import ApiKey, HttpProvider
-    from pipeline.providers.openai import DIALECT
-    from pipeline.types import Completion, Reply, Request
+    from docreduce.config import LimitSettings, ModelSettings
+    from docreduce.desk import Dispatch, Gate
+    from docreduce.desk.budget import Budget
+    from docreduce.desk.ledger import Ledger
+    from docreduce.desk.limits import Limiter
+    from docreduce.models.pricing import Pricing
+    from docreduce.providers.http import ApiKey, HttpProvider
+    from docreduce.providers.openai import DIALECT
+    from docreduce.values.types import Completion, Reply, Request
 
     class Mute:
         """The provider with its rate headers withheld."""
@@ -210,7 +210,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
 
 def body_request(index: int, size: int) -> Any:
     """A request whose HTTP body has about `size` bytes and names its work, as the referee wants it."""
-    from pipeline.types import Message, Request
+    from docreduce.values.types import Message, Request
 
     text = f"ITEM-{index:08d} " + "x" * (size - FRAME_BYTES - 14)
     return Request(
@@ -226,11 +226,10 @@ def body_request(index: int, size: int) -> Any:
 
 def child(url: str, name: str, mode: str) -> None:
     """Run one case and print what it cost this process, as JSON."""
+    import docreduce.desk
+    import docreduce.providers.http
+    import docreduce.providers.openai  # noqa: F401
     import uvloop
-
-    import pipeline.dispatch
-    import pipeline.providers.http
-    import pipeline.providers.openai  # noqa: F401
 
     before = time.process_time()
     if mode == "floor":

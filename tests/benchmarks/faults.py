@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from places import ROOT
 from rig import (
     COMMAND,
     KEY,
@@ -58,7 +59,6 @@ from rig import (
     write_job,
 )
 
-ROOT = Path(__file__).parents[2]
 BILLED = {"empty", "cut", "repeat", "invalid_json", "filter"}
 DOCUMENTS = 16
 LABS = 4
@@ -841,7 +841,7 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
         add("memory", [lambda lab: many_documents(lab, folder), *(
             lambda lab, w=wide: large_document(lab, folder, w) for wide in (False, True))])  # fmt: skip
 
-    from pipeline.simulator import BILLED_FAULTS, FREE_FAULTS
+    from docreduce.simulator import BILLED_FAULTS, FREE_FAULTS
 
     stopping = {"429_quota", "redirect"}
     for rate in (0.01, 0.05, 0.3) if full else (0.3,):

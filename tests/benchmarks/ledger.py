@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.ledger import Ledger, Stored
-from pipeline.ledger.file import MIGRATIONS
-from pipeline.types import Attempt, Message, Request, Usage
+from docreduce.desk.ledger import Ledger, Stored
+from docreduce.desk.ledger.file import MIGRATIONS
+from docreduce.values.types import Attempt, Message, Request, Usage
 
 USAGE = Usage(input_tokens=8000, output_tokens=900)
 ROWS_A_CALL = 3

@@ -33,13 +33,13 @@ from statistics import median
 from typing import Any
 
 import polars as pl
+from docreduce.config import load_job
+from docreduce.engine.estimate import estimate_job
+from docreduce.engine.run import RunOptions, run_job
+from places import DATA
 from rich.console import Console
 
-from pipeline.config import load_job
-from pipeline.estimate import estimate_job
-from pipeline.run import RunOptions, run_job
-
-LONG = Path(__file__).parents[2] / ".." / "shared" / "data" / "long"
+LONG = DATA / "long"
 BOOKS = {"English": "en_moby_dick", "German": "de_bgb", "Chinese": "zh_sanguoyanyi", "code": "en_postgresql15_manual"}
 PRICES: dict[str, dict[str, Any]] = {
     "per_token": {"mode": "per_token", "input_usd_per_million": 0.07, "output_usd_per_million": 0.28},
@@ -71,7 +71,7 @@ class Simulator:
 
 @contextlib.contextmanager
 def simulator() -> Iterator[Simulator]:
-    with subprocess.Popen([sys.executable, "-m", "pipeline.simulator"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-m", "docreduce.simulator"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield Simulator(process, process.stdout.readline().strip())
@@ -256,7 +256,7 @@ def cap_holds(drawn: Drawn, service: Simulator, first: dict[str, Any], notes: li
     out = drawn.out.with_name("capped")
     service.post("/config", {**drawn.config, "latency_s": 0.02})
     command = [
-        *(sys.executable, "-m", "pipeline.cli", "run", str(drawn.path)),
+        *(sys.executable, "-m", "docreduce.cli", "run", str(drawn.path)),
         *("--output", str(out), "--max-cost", f"{cap:.12f}", "--quiet"),
     ]
     kill_after = max(1, first["counts"]["calls"] // 5)

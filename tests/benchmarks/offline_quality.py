@@ -23,14 +23,13 @@ from unittest import mock
 
 import numpy as np
 import polars as pl
+from docreduce.kinds.extract.offline_prose import Sentence, sentences
+from docreduce.providers import extractive_summary
+from docreduce.providers.offline import MODEL, OfflineProvider
+from docreduce.text.tokens import tokenizer
+from docreduce.values.types import Answer, Message, Request
+from places import DATA
 
-from pipeline.providers import extractive_summary
-from pipeline.providers.offline import MODEL, OfflineProvider
-from pipeline.providers.prose import Sentence, sentences
-from pipeline.tokens import tokenizer
-from pipeline.types import Answer, Message, Request
-
-DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 PIECE_TOKENS = 8_000
 WORDS = 300
 DATE = {"type": ["string", "null"], "format": "date"}

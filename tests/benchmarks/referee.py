@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-SOURCE = Path(__file__).parents[2] / ".." / "shared" / "referee" / "referee.c"
+from places import ROOT
+
+SOURCE = ROOT.parent / "shared" / "referee" / "referee.c"
 
 
 class Referee:

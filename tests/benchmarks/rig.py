@@ -56,33 +56,33 @@ POINTS: dict[str, tuple[str, ...]] = {
     "map and merge": (
         "providers.http:HttpProvider.send<",
         "providers.http:HttpProvider.send>",
-        "driver:_Unit.step<",
-        "driver:_Unit.step>",
-        "dispatch.call:Dispatch.release<",
+        "engine.driver:_Unit.step<",
+        "engine.driver:_Unit.step>",
+        "desk.call:Dispatch.release<",
     ),
     "ledger commit": (
-        "ledger.writer:GroupWriter._commit<",
-        "ledger.writer:GroupWriter._insert>",
-        "ledger.writer:GroupWriter._commit>",
-        "ledger.book:_recover>",
-        "ledger.book:Ledger.begin_run>",
-        "ledger.book:Ledger.end_run<",
-        "ledger.book:Ledger.end_run>",
+        "desk.ledger.writer:GroupWriter._commit<",
+        "desk.ledger.writer:GroupWriter._insert>",
+        "desk.ledger.writer:GroupWriter._commit>",
+        "desk.ledger.book:_recover>",
+        "desk.ledger.book:Ledger.begin_run>",
+        "desk.ledger.book:Ledger.end_run<",
+        "desk.ledger.book:Ledger.end_run>",
     ),
     "Parquet writing": (
-        "dataset.table:Table._flush<",
-        "dataset.table:Table._flush>",
-        "dataset.table:Table.close<",
-        "dataset.table:Table.close>",
+        "results.table:Table._flush<",
+        "results.table:Table._flush>",
+        "results.table:Table.close<",
+        "results.table:Table.close>",
     ),
     "manifest, commit": (
-        "dataset.writer:_file<",
-        "dataset.writer:commit_folder<",
-        "storage:fsync_folder<",
-        "storage:fsync_folder>",
-        "dataset.writer:commit_folder>",
-        "dataset.writer:_point<",
-        "dataset.writer:_point>",
+        "results.writer:_file<",
+        "results.writer:commit_folder<",
+        "storage.local:fsync_folder<",
+        "storage.local:fsync_folder>",
+        "results.writer:commit_folder>",
+        "results.writer:_point<",
+        "results.writer:_point>",
     ),
 }
 """Where a run is killed, by phase: a function of the product, before (<) or after (>) its n-th call."""
@@ -100,9 +100,9 @@ class Child:
 
 COMMAND = """
 import sys
-from pipeline.dataset import table
+from docreduce.results import table
 table.GROUP_ROWS = int(sys.argv.pop(1))
-from pipeline.cli import main
+from docreduce.cli import main
 main(prog_name="docreduce")
 """
 
@@ -112,8 +112,8 @@ def enter(arguments: Sequence[str], output: str, child: Child) -> None:
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
-    from pipeline.cli import main
-    from pipeline.dataset import table
+    from docreduce.cli import main
+    from docreduce.results import table
 
     table.GROUP_ROWS = 7  # so that row groups are written all along a small run
     passed: Counter[str] = Counter()
@@ -141,7 +141,7 @@ def _arm(child: Child, passed: Counter[str]) -> None:
 
     for name in sorted({point[:-1] for points in POINTS.values() for point in points}):
         module, _, path = name.partition(":")
-        owner: Any = importlib.import_module(f"pipeline.{module}")
+        owner: Any = importlib.import_module(f"docreduce.{module}")
         *parents, last = path.split(".")
         for parent in parents:
             owner = getattr(owner, parent)
@@ -172,7 +172,7 @@ def _jump_clock(seconds: float) -> None:
     """The wall clock jumps by `seconds` 0.3 s after the start."""
     import datetime as dates
 
-    from pipeline import run
+    from docreduce.engine import run
 
     real, began = time.time, time.monotonic()
     time.time = lambda: real() + (seconds if time.monotonic() > began + 0.3 else 0.0)
@@ -190,7 +190,9 @@ SERVER = multiprocessing.get_context("forkserver")
 
 def prepare() -> None:
     """Name what the fork server imports; call it before the first run."""
-    SERVER.set_forkserver_preload([__name__, __name__.replace("rig", "warm")])
+    # The server starts with a fresh sys.path and drops what it cannot import without a word.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    SERVER.set_forkserver_preload([__name__, "warm"])
 
 
 # --- the service --------------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ class Service:
     """A simulator in a process of its own."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "pipeline.simulator", "--tokenizer", "bytes"]
+        command = [sys.executable, "-m", "docreduce.simulator", "--tokenizer", "bytes"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
@@ -316,7 +318,7 @@ class Case:
         self, *wrap: str, extra: Sequence[str] = (), group_rows: int | None = 7, **options: Any
     ) -> subprocess.Popen[bytes]:
         """The real command, begun; its output goes to the log. `group_rows`: None leaves the program as it is."""
-        entry = ["-m", "pipeline.cli"] if group_rows is None else ["-c", COMMAND, str(group_rows)]
+        entry = ["-m", "docreduce.cli"] if group_rows is None else ["-c", COMMAND, str(group_rows)]
         arguments = [sys.executable, *entry, "run", str(self.job), "--output", str(self.output), *extra]
         with self.log.open("ab") as log:
             streams = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL, **options}

@@ -45,7 +45,7 @@ async def send(port: int, path: str, size: int, requests: int, name: str) -> Non
 
 
 async def measure(path: str, size: int, requests: int, options: list[str]) -> None:
-    command = [sys.executable, "-m", "pipeline.simulator", "--output-words", "50", *options]
+    command = [sys.executable, "-m", "docreduce.simulator", "--output-words", "50", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline().rsplit(":", 1)[1])

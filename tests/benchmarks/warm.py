@@ -1,12 +1,12 @@
 """What the fork server of rig.py has ready before the first run: imports and the vocabulary."""
 
-import pipeline.kinds.extraction
-import pipeline.providers.openai
-import pipeline.run
-from pipeline.pricing import model_info
-from pipeline.tokens import tokenizer
+import docreduce.engine.run
+import docreduce.kinds.extract.schema
+import docreduce.providers.openai
+from docreduce.models.pricing import model_info
+from docreduce.text.tokens import tokenizer
 
-__all__ = ["pipeline"]
+__all__ = ["docreduce"]
 
 tokenizer("o200k_base", "auto").count("warm")
 model_info("openai", "planted-1", None, base_url="http://127.0.0.1:1/v1")

@@ -15,13 +15,12 @@ from typing import TypeVar
 import orjson
 import pytest
 import uvloop
+from docreduce.config import ModelSettings
+from docreduce.providers import list_models, open_provider
+from docreduce.providers.http import MAX_BODY_BYTES, ApiKey, HttpProvider
+from docreduce.values.errors import RefusedError
+from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Usage
 from loopback import Script, Seen, ask, response, sends, serve
-
-from pipeline.config import ModelSettings
-from pipeline.errors import RefusedError
-from pipeline.providers import list_models, open_provider
-from pipeline.providers.http import MAX_BODY_BYTES, ApiKey, HttpProvider
-from pipeline.types import Answer, Cause, Decision, Rejection, Reply, Usage
 
 KEY = "sk-secret-0123456789abcdef"
 T = TypeVar("T")

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+from docreduce.config import ModelSettings
+from docreduce.providers import list_models, open_provider
+from docreduce.providers.http import HttpProvider
+from docreduce.values.errors import RefusedError
+from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Request
 from loopback import ask
-
-from pipeline.config import ModelSettings
-from pipeline.errors import RefusedError
-from pipeline.providers import list_models, open_provider
-from pipeline.providers.http import HttpProvider
-from pipeline.types import Answer, Cause, Decision, Rejection, Reply, Request
 
 pytestmark = pytest.mark.server
 

@@ -6,10 +6,9 @@ import asyncio
 import json
 
 import pytest
-
-from pipeline.providers.offline import DEFAULT_MAX_WORDS, MODEL, OfflineProvider
-from pipeline.tokens import tokenizer
-from pipeline.types import Answer, Cause, Message, Rejection, Reply, Request, Stage
+from docreduce.providers.offline import DEFAULT_MAX_WORDS, MODEL, OfflineProvider
+from docreduce.text.tokens import tokenizer
+from docreduce.values.types import Answer, Cause, Message, Rejection, Reply, Request, Stage
 
 TEXT = " ".join(
     f"The committee of district {n} approved the budget of {n} million euros for the bridge over the river."

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from docreduce.providers.rates import rate_info, reset_s
+from docreduce.values.types import RateInfo
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.providers.rates import rate_info, reset_s
-from pipeline.types import RateInfo
 
 NOW = 1_700_000_000.0
 

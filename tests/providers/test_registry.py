@@ -6,11 +6,10 @@ import subprocess
 import sys
 
 import pytest
-
-from pipeline.config import ModelSettings
-from pipeline.errors import JobError
-from pipeline.providers import open_provider
-from pipeline.providers.http import HttpProvider
+from docreduce.config import ModelSettings
+from docreduce.providers import open_provider
+from docreduce.providers.http import HttpProvider
+from docreduce.values.errors import JobError
 
 DEFAULT_KEY_ENV = {
     "modelslab": "MODELSLAB_API_KEY",
@@ -97,5 +96,5 @@ def test_a_key_that_would_break_a_header_is_refused_without_showing_it(monkeypat
 
 
 def test_the_registry_imports_no_client_before_one_is_opened() -> None:
-    code = "import sys, pipeline.providers; sys.exit(any(m in sys.modules for m in ('aiohttp', 'httpx', 'numpy')))"
+    code = "import sys, docreduce.providers; sys.exit(any(m in sys.modules for m in ('aiohttp', 'httpx', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from docreduce.config import ModelSettings
+from docreduce.providers import open_provider
+from docreduce.simulator import BILLED_FAULTS, FREE_FAULTS, Settings, serve
+from docreduce.values.types import Answer, Cause, Rejection, Reply
 from loopback import ask
-
-from pipeline.config import ModelSettings
-from pipeline.providers import open_provider
-from pipeline.simulator import BILLED_FAULTS, FREE_FAULTS, Settings, serve
-from pipeline.types import Answer, Cause, Rejection, Reply
 
 CAUSES = {
     **dict.fromkeys(

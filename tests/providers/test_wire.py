@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from docreduce.providers import anthropic, modelslab, openai
+from docreduce.providers.answers import decode, looping
+from docreduce.providers.dialect import HttpResponse
+from docreduce.providers.stream import StreamReader
+from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import ask
-
-from pipeline.providers import anthropic, modelslab, openai
-from pipeline.providers.answers import decode, looping
-from pipeline.providers.dialect import HttpResponse
-from pipeline.providers.stream import StreamReader
-from pipeline.types import Answer, Cause, Decision, Rejection, Reply, Usage
 
 NOW = 1_700_000_000.0
 DIALECTS = {"openai": openai.DIALECT, "anthropic": anthropic.DIALECT, "modelslab": modelslab.DIALECT}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pipeline.config import InputSettings
-from pipeline.readers import Unread, close_sandboxes, discover, read
-from pipeline.types import Document
+from docreduce.config import InputSettings
+from docreduce.readers import Unread, close_sandboxes, discover, read
+from docreduce.values.types import Document
+from places import DATA
 
 ReadAll = Callable[..., list[Document | Unread]]
 
@@ -35,7 +35,7 @@ def _no_child_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real documents beside the project; without it the test is skipped."""
-    folder = Path(__file__).parents[2] / ".." / "shared" / "data"
+    folder = DATA
     if not folder.is_dir():
         pytest.skip("the folder of real documents is not here")
     return folder.resolve()

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docreduce.readers import Unread
+from docreduce.values.types import Document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from pipeline.readers import Unread
-from pipeline.types import Document
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docreduce.readers import Unread
+from docreduce.readers.html import extract
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline.readers import Unread
-from pipeline.readers.html import extract
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-
-from pipeline.config import InputSettings
-from pipeline.errors import JobError
-from pipeline.readers import Discovered, UniqueIds, Unread, discover, read
+from docreduce.config import InputSettings
+from docreduce.readers import Discovered, UniqueIds, Unread, discover, read
+from docreduce.values.errors import JobError
 
 
 def found(*paths: str | Path) -> Discovered:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docreduce.readers.markdown import headings
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.readers.markdown import headings
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from pipeline.config import InputSettings
-from pipeline.errors import DocumentError
-from pipeline.readers import Unread, close_sandboxes, discover, read
-from pipeline.readers.pdf import _whole_words
-from pipeline.readers.sandbox import sandbox
+from docreduce.config import InputSettings
+from docreduce.readers import Unread, close_sandboxes, discover, read
+from docreduce.readers.pdf import _whole_words
+from docreduce.readers.sandbox import sandbox
+from docreduce.values.errors import DocumentError
 
 
 def pdf(*pages: str) -> bytes:
@@ -135,9 +134,9 @@ def test_a_child_has_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_children_end_with_us_even_when_we_are_killed() -> None:
     script = """
 import os, signal
-from pipeline.config import InputSettings
-from pipeline.readers.pdf import _whole_words
-from pipeline.readers.sandbox import sandbox
+from docreduce.config import InputSettings
+from docreduce.readers.pdf import _whole_words
+from docreduce.readers.sandbox import sandbox
 with sandbox(InputSettings(paths=["x"])) as box:
     print(box._process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -167,9 +166,9 @@ def test_too_many_open_files_is_the_machines_fault_and_not_the_documents(tmp_pat
     (tmp_path / "a.txt").write_text("text")
     script = """
 import resource, sys
-from pipeline.config import InputSettings
-from pipeline.errors import MachineError
-from pipeline.readers import discover, read
+from docreduce.config import InputSettings
+from docreduce.values.errors import MachineError
+from docreduce.readers import discover, read
 job = InputSettings(paths=[sys.argv[1]])
 (source,) = discover(job).sources
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))

@@ -14,11 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from docreduce.readers import Unread
+from docreduce.values.types import Document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from pipeline.readers import Unread
-from pipeline.types import Document
 
 ROWS = [["1", "Über den Fluß", "a"], ["2", 'zwei\r\nZeilen, "zitiert"; und | mehr\tnoch', "b"], ["3", "", "c"]]
 
@@ -220,7 +219,7 @@ def test_parquet_string_that_is_not_utf8_is_read_with_a_visible_mark(tmp_path: P
 def test_parquet_that_unpacks_to_more_than_memory_allows_fails_alone(
     tmp_path: Path, read_all: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.readers.sandbox._BASE_MEMORY", 600 * 2**20)  # a smaller bomb is quicker made
+    monkeypatch.setattr("docreduce.readers.sandbox._BASE_MEMORY", 600 * 2**20)  # a smaller bomb is quicker made
     size = 200 * 2**20
     ends = pa.py_buffer(bytes(8) + size.to_bytes(8, "little"))
     huge = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(bytes(size))])
@@ -244,8 +243,8 @@ def test_a_damaged_parquet_file_is_a_failed_document(tmp_path: Path, read_all: A
 
 
 def test_closing_a_table_early_frees_it(tmp_path: Path) -> None:
-    from pipeline.config import InputSettings
-    from pipeline.readers import discover, read
+    from docreduce.config import InputSettings
+    from docreduce.readers import discover, read
 
     pq.write_table(pa.table({"body": [f"text {i}" for i in range(50_000)]}), tmp_path / "t.parquet")
     (tmp_path / "t.csv").write_text(as_csv(ROWS))

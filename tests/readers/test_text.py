@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docreduce.readers import Unread
+from docreduce.readers.text import decode
+from docreduce.values.errors import DocumentError
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.errors import DocumentError
-from pipeline.readers import Unread
-from pipeline.readers.text import decode
 
 GERMAN = "Grüße aus Köln: schöne Straßen, „weiße“ Häuser und viel Wärme für 5 €.\r\n"
 CHINESE = "今天天气很好，我们一起去公园散步吧。晚上回家吃饭。\n"

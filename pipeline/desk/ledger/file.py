@@ -1,0 +1,172 @@
+"""The ledger's file: its lock, its tables, its versions, and what to do with a file that is broken or not ours."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import IO
+
+from docreduce.storage import machine_errors
+from docreduce.values.errors import MachineError
+
+__all__ = ["connect", "explain", "keep_aside", "lock", "migrate", "view_file"]
+
+APPLICATION_ID = 0x646F6372  # "docr": SQLite's own place for a file's owner
+MIGRATIONS = (
+    """
+    CREATE TABLE run (
+        number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, job_name TEXT NOT NULL, job_sha256 TEXT NOT NULL,
+        started_at REAL NOT NULL, finished_at REAL, status TEXT NOT NULL, first_attempt INTEGER NOT NULL);
+    CREATE INDEX run_job ON run (job_name);
+    CREATE TABLE attempt (
+        id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, document_id TEXT NOT NULL, key TEXT NOT NULL,
+        stage TEXT NOT NULL, chunk INTEGER, attempt INTEGER NOT NULL, started_at REAL NOT NULL,
+        latency_s REAL NOT NULL, outcome TEXT NOT NULL, billing TEXT NOT NULL, cost_pusd INTEGER NOT NULL,
+        http_status INTEGER, finish_reason TEXT, request_id TEXT, error TEXT,
+        input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER, reasoning_tokens INTEGER);
+    CREATE TABLE answer (
+        key TEXT NOT NULL UNIQUE, finish_reason TEXT NOT NULL, cost_pusd INTEGER NOT NULL, cause TEXT,
+        rejected INTEGER NOT NULL, message TEXT NOT NULL, input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+        text BLOB NOT NULL, crc INTEGER NOT NULL);
+    CREATE TABLE sample (
+        id INTEGER PRIMARY KEY, model TEXT NOT NULL, text_kind TEXT NOT NULL, stage TEXT NOT NULL,
+        counted_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL);
+    CREATE INDEX sample_model ON sample (model, id);
+    CREATE TABLE pin (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+    """,
+)
+"""Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
+
+CHECK_BYTES = 2**28
+"""Up to this size a file is checked when it is opened, pages and indexes (about 1 s); beyond, only its frame."""
+
+_HINTS = {
+    sqlite3.SQLITE_FULL: "Free some space and run the same command again.",
+    sqlite3.SQLITE_READONLY: "Check who owns the output folder and its permissions.",
+    sqlite3.SQLITE_CANTOPEN: "Check who owns the output folder and its permissions.",
+    sqlite3.SQLITE_CORRUPT: "Run the same command again: the file is checked, and kept aside for a new one.",
+    sqlite3.SQLITE_BUSY: "Another program holds the ledger open for writing: close it.",
+}
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def explain(error: Exception, path: Path) -> MachineError:
+    """The MachineError for what SQLite said about the ledger at `path`."""
+    if path.is_dir():
+        return MachineError(f"{path}: is a folder, not a file", hint="Move it away and run the same command again.")
+    return MachineError(f"{path}: {error}", hint=_HINTS.get(_code(error), ""))
+
+
+def lock(path: Path) -> IO[str]:
+    """Make the output folder ours until the file that comes back is closed, or its process ends, however it dies.
+
+    Raises MachineError, kind "locked" if another run has the folder, of this process or another."""
+    with machine_errors(path), contextlib.ExitStack() as failed:
+        held = failed.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            held.seek(0)
+            raise MachineError(
+                f"{path.parent}: another run is at work in this output folder (process {held.read(20)})",
+                hint="Wait for it to end, or give this run another output.path.",
+                kind="locked",
+            ) from error
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        failed.pop_all()
+    return held
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit, which waits 10 s for a writer of another program. Raises sqlite3.Error."""
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    return sqlite3.connect(
+        uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+
+
+def keep_aside(path: Path) -> tuple[Path, str] | None:
+    """Rename a broken or foreign file at `path`, never delete it: where it is now, and what is wrong with it.
+
+    Raises MachineError for a ledger of a newer version, sqlite3.Error for a disk that fails."""
+    fault = _fault(path)
+    if not fault:
+        return None
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.aside-{number}{path.suffix}")).exists():
+        number += 1
+    with machine_errors(path):
+        path.rename(aside)
+        for log in ("-wal", "-shm"):  # they belong to it by name
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
+    return aside, fault
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to this version, each step in a transaction of its own, and set how it is written."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: each check-pointing costs two more fsyncs
+    for version in range(_version(connection), len(MIGRATIONS)):
+        script = f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1};"
+        connection.executescript(f"{script} PRAGMA application_id = {APPLICATION_ID}; COMMIT;")
+
+
+def view_file(path: Path) -> sqlite3.Connection | None:
+    """A connection that only reads, or None if there is no ledger of this version at `path`."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with contextlib.ExitStack() as unused:
+        try:
+            connection = connect(path, read_only=True)
+            unused.callback(connection.close)
+            if _pragma(connection, "application_id") == APPLICATION_ID and _version(connection) == len(MIGRATIONS):
+                unused.pop_all()
+                return connection
+        except sqlite3.DatabaseError as error:
+            if _code(error) not in _BROKEN:
+                raise explain(error, path) from error
+    return None
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return _pragma(connection, "user_version")
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with the file at `path`, in words; None if it is a ledger, empty or not there."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        with contextlib.closing(connect(path)) as connection:
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if _pragma(connection, "application_id") != APPLICATION_ID:
+                return "not a ledger" if tables else None
+            if _version(connection) > len(MIGRATIONS):
+                raise MachineError(
+                    f"{path}: written by a newer docreduce (version {_version(connection)} of the file)",
+                    hint="Update docreduce, or give this run another output.path.",
+                )
+            if path.stat().st_size <= CHECK_BYTES:
+                found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+                return None if found == "ok" else f"corrupt ({found.splitlines()[-1]})"
+    except sqlite3.DatabaseError as error:
+        if _code(error) not in _BROKEN:
+            raise
+        return f"corrupt or not a ledger ({error})"
+    return None

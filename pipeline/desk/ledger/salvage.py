@@ -1,0 +1,41 @@
+"""What can still be read of a broken ledger: it was paid for."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from docreduce.desk.ledger.file import APPLICATION_ID, connect
+
+__all__ = ["salvage"]
+
+TABLES = ("run", "attempt", "answer", "sample", "pin")
+
+
+def salvage(aside: Path, connection: sqlite3.Connection) -> int:
+    """Copy the rows of a broken ledger into a new one, from both ends of every table; how many there were.
+
+    No index is used. An answer with a flipped bit is caught by its checksum when it is asked for."""
+    saved = 0
+    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(connect(aside, read_only=True)) as old:
+        if old.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            return 0
+        connection.execute("BEGIN IMMEDIATE")
+        for table in TABLES:
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
+            marks = ", ".join("?" * (columns.count(",") + 1))
+            for direction in ("ASC", "DESC"):
+                query = f"SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid {direction}"  # noqa: S608 - our names
+                for row in _readable(old, query):
+                    insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - our names
+                    saved += connection.execute(insert, row).rowcount
+        connection.execute("COMMIT")
+    return saved
+
+
+def _readable(connection: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
+    """Rows up to the first page that cannot be read."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        yield from connection.execute(query)

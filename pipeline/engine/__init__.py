@@ -1,0 +1,1 @@
+"""Documents through the desk to results: intake, the loop, the forecast."""

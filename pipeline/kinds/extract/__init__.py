@@ -1,0 +1,1 @@
+"""Every chunk to items with evidence, the items of a document to its records."""

@@ -1,0 +1,1 @@
+"""Every chunk to a summary, the summaries to one."""

@@ -1,1 +1,0 @@
-"""Merging: a tree of summaries; items over chunks, with evidence."""

@@ -1,0 +1,1 @@
+"""What is known of models: the catalogue, price lists, and what their answers taught."""

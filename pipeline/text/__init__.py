@@ -1,0 +1,1 @@
+"""Tokens, chunks, and where words stand."""

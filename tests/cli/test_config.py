@@ -1,0 +1,94 @@
+"""The job file: what is accepted, and how clearly the rest is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from docreduce.config import job_schema, load_job
+from docreduce.values.errors import JobError
+from places import ROOT
+
+SUMMARIZE = 'name = "n"\nkind = "summarize"\n[input]\npaths = ["a.txt"]\n'
+JOBS = ROOT / "jobs"
+
+
+def job_file(folder: Path, text: str) -> Path:
+    path = folder / "job.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_job_of_the_project_is_valid(path: Path) -> None:
+    assert load_job(path).name
+
+
+def test_a_minimal_job_gets_the_documented_defaults(tmp_path: Path) -> None:
+    job = load_job(job_file(tmp_path, SUMMARIZE))
+    assert job.model.provider == "offline"
+    assert job.model.name == "baidu-ernie-4.5-21b-a3b"
+    assert job.summarize.max_words == 300
+    assert job.limits.max_attempts == 6
+    assert job.budget.max_cost_usd is None
+
+
+def test_overrides_reach_any_key_and_make_missing_tables(tmp_path: Path) -> None:
+    overrides = [("chunking.max_tokens", 100), ("model.provider", "openai"), ("budget.max_cost_usd", 2)]
+    job = load_job(job_file(tmp_path, SUMMARIZE), overrides)
+    assert job.chunking.max_tokens == 100
+    assert job.model.provider == "openai"
+    assert job.budget.max_cost_usd == 2.0
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("[sumarize]\nmax_words = 3\n", "sumarize: unknown key"),
+        ("[limits]\nconcurency = 3\n", "limits.concurency: unknown key"),
+        ('[limits]\nconcurrency = "5"\n', "limits.concurrency: Input should be a valid integer, not '5'"),
+        ("[summarize]\nmax_words = 0\n", "summarize.max_words"),
+        ('[model]\napi_key = "sk-1"\n', "a key does not belong in a job file"),
+        ('[pricing]\nmode = "per_call"\n', "needs usd_per_call"),
+        ("[model\n", "not valid TOML"),
+    ],
+)
+def test_a_wrong_job_file_is_refused_with_the_file_and_the_key(tmp_path: Path, extra: str, said: str) -> None:
+    path = job_file(tmp_path, SUMMARIZE + extra)
+    with pytest.raises(JobError) as caught:
+        load_job(path)
+    assert said in caught.value.message
+    assert str(path) in caught.value.message
+    assert "sk-1" not in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_job_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="No such file") as caught:
+        load_job(tmp_path / "none.toml")
+    assert "docreduce init" in caught.value.hint
+
+
+def test_an_extraction_needs_its_schema_beside_the_job_file(tmp_path: Path) -> None:
+    extract = SUMMARIZE.replace("summarize", "extract")
+    with pytest.raises(JobError, match=r"needs an \[extract\] table"):
+        load_job(job_file(tmp_path, extract))
+    with pytest.raises(JobError, match=r"extract.schema: no file 's.json' beside the job file"):
+        load_job(job_file(tmp_path, extract + '[extract]\nschema = "s.json"\n'))
+    (tmp_path / "s.json").write_text("{}")
+    job = load_job(job_file(tmp_path, extract + '[extract]\nschema = "s.json"\n'))
+    assert job.extract is not None
+    assert job.extract.schema_ == str((tmp_path / "s.json").resolve())
+
+
+def test_the_job_hash_depends_on_settings_and_not_on_layout(tmp_path: Path) -> None:
+    first = load_job(job_file(tmp_path, SUMMARIZE))
+    spaced = load_job(job_file(tmp_path, "# a comment\n" + SUMMARIZE.replace(" = ", "=")))
+    other = load_job(job_file(tmp_path, SUMMARIZE + "[summarize]\nmax_words = 10\n"))
+    assert first.sha256 == spaced.sha256 != other.sha256
+
+
+def test_the_json_schema_names_every_table_of_the_contract() -> None:
+    assert set(job_schema()["properties"]) == {
+        "name", "kind", "input", "model", "pricing", "limits", "chunking", "summarize", "extract", "budget", "output",
+    }  # fmt: skip
