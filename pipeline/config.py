@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
+from docreduce.values import ProviderName, TokenizerName
 from docreduce.values.errors import JobError
-from docreduce.values.types import ProviderName, TokenizerName
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 __all__ = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from docreduce.desk.ledger import Stored
 from docreduce.models.pricing import Pricing, cost
-from docreduce.values.types import (
+from docreduce.values import (
     Answer,
     Attempt,
     Billing,

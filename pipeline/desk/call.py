@@ -22,7 +22,7 @@ from docreduce.desk.ledger import Ledger, Sample
 from docreduce.desk.limits import Lease
 from docreduce.models.calibration import sample
 from docreduce.models.pricing import Pricing, Ratio, bound
-from docreduce.values.types import (
+from docreduce.values import (
     Answer,
     Attempt,
     Cause,

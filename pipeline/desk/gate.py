@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from docreduce.desk.limits import Lease, Limiter
-from docreduce.values.types import Reply
+from docreduce.values import Reply
 
 __all__ = ["Gate"]
 

@@ -18,8 +18,8 @@ from docreduce.engine.session import Session
 from docreduce.readers import UniqueIds, Unread
 from docreduce.report.progress import Counts
 from docreduce.results import DocumentRow
+from docreduce.values import Attempt, Cause, Document, Outcome, Request, Result, Status, Steps, Usage
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Attempt, Cause, Document, Outcome, Request, Result, Status, Steps, Usage
 
 __all__ = ["Driver", "Read", "Source"]
 

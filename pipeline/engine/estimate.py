@@ -28,9 +28,9 @@ from docreduce.engine.scenario import NAMES, Call, Name, Scenario
 from docreduce.engine.session import Session, open_session
 from docreduce.models.calibration import text_kind
 from docreduce.readers import Unread, discover, read
+from docreduce.values import Completion, Document, Outcome, ProviderName, Result
 from docreduce.values.errors import DocumentError, JobError
 from docreduce.values.money import usd
-from docreduce.values.types import Completion, Document, Outcome, ProviderName, Result
 
 __all__ = ["Answered", "Estimator", "compared", "estimate_job"]
 

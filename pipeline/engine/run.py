@@ -33,9 +33,9 @@ from docreduce.providers import open_provider
 from docreduce.readers import Discovered, Unread, close_sandboxes, discover, left_out, read
 from docreduce.report.progress import Counts, printable, show_progress
 from docreduce.results import DatasetWriter
+from docreduce.values import Cause, Document, Provider
 from docreduce.values.errors import DocumentError
 from docreduce.values.money import money, pusd, usd
-from docreduce.values.types import Cause, Document, Provider
 
 if TYPE_CHECKING:
     from rich.console import Console

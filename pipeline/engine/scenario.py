@@ -11,7 +11,7 @@ from docreduce.engine.session import Session
 from docreduce.kinds.extract.prompts import empty_answer
 from docreduce.kinds.plan import FRAME_TOKENS
 from docreduce.models.pricing import Ratio, TextKind, bound, cost
-from docreduce.values.types import Completion, Request, Usage
+from docreduce.values import Completion, Request, Usage
 
 __all__ = ["NAMES", "Call", "Name", "Scenario"]
 

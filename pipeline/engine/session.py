@@ -16,8 +16,8 @@ from docreduce.models.calibration import Calibration, learn, text_kind
 from docreduce.models.pricing import ModelInfo, Pricing, Ratio, TextKind, model_info, pricing_for, window_for
 from docreduce.results import arrow_fields
 from docreduce.text.tokens import tokenizer
+from docreduce.values import Document, Request, Steps
 from docreduce.values.errors import JobError
-from docreduce.values.types import Document, Request, Steps
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from docreduce.text.tokens import Tokenizer
+from docreduce.values import Message, Request, Stage
 from docreduce.values.errors import JobError
-from docreduce.values.types import Message, Request, Stage
 
 __all__ = ["FRAME_TOKENS", "ModelPlan", "StructuredOutput"]
 

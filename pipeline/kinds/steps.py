@@ -10,7 +10,7 @@ from docreduce.kinds.plan import ModelPlan
 from docreduce.text.chunking import chunk as cut_text
 from docreduce.text.chunking import split
 from docreduce.text.tokens import Tokenizer
-from docreduce.values.types import (
+from docreduce.values import (
     Cause,
     Chunk,
     ChunkResult,

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from docreduce.desk.ledger import Sample
 from docreduce.models.pricing import Ratio, TextKind
-from docreduce.values.types import Attempt, Cause, Request
+from docreduce.values import Attempt, Cause, Request
 
 __all__ = ["Answers", "Calibration", "learn", "sample", "text_kind"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from docreduce.config import Job, PricingSettings
+from docreduce.values import ProviderName, TokenizerName, Usage
 from docreduce.values.errors import JobError
 from docreduce.values.money import pusd
-from docreduce.values.types import ProviderName, TokenizerName, Usage
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from docreduce.config import ModelSettings
+from docreduce.values import Provider
 from docreduce.values.errors import JobError
-from docreduce.values.types import Provider
 
 if TYPE_CHECKING:
     from docreduce.providers.http import HttpProvider

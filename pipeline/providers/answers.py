@@ -10,7 +10,7 @@ import orjson
 from docreduce.providers.dialect import FINISH, Dialect, Draft, HttpResponse, mapping
 from docreduce.providers.faults import bad_body, clean, find_fault, reject, rejection, request_id
 from docreduce.providers.rates import rate_info
-from docreduce.values.types import Answer, Billing, Cause, Rejection, Reply, Request
+from docreduce.values import Answer, Billing, Cause, Rejection, Reply, Request
 from docreduce.values.unicode import well_formed
 
 __all__ = ["decode", "looping", "loops", "parse", "settle"]

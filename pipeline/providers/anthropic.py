@@ -21,7 +21,7 @@ from docreduce.providers.dialect import (
     token_count,
     word,
 )
-from docreduce.values.types import Request, Usage
+from docreduce.values import Request, Usage
 
 __all__ = ["DIALECT"]
 

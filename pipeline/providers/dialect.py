@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 from docreduce.config import ModelSettings
-from docreduce.values.types import FinishReason, Request, Usage
+from docreduce.values import FinishReason, Request, Usage
 from docreduce.values.unicode import well_formed
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from docreduce.providers.dialect import HttpResponse, listing, mapping
 from docreduce.providers.rates import rate_info, retry_after_s
-from docreduce.values.types import Billing, Cause, Decision, Rejection, Request, Usage
+from docreduce.values import Billing, Cause, Decision, Rejection, Request, Usage
 
 __all__ = ["Fault", "bad_body", "clean", "find_fault", "reject", "rejection", "request_id"]
 

@@ -23,8 +23,8 @@ from docreduce.providers.answers import decode, parse
 from docreduce.providers.dialect import Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
 from docreduce.providers.faults import bad_body, clean, find_fault
 from docreduce.providers.stream import StreamReader
+from docreduce.values import Billing, Cause, Decision, Rejection, Reply, Request
 from docreduce.values.errors import RefusedError
-from docreduce.values.types import Billing, Cause, Decision, Rejection, Reply, Request
 from httpx_aiohttp import AiohttpTransport
 
 __all__ = ["MAX_BODY_BYTES", "ApiKey", "HttpProvider"]

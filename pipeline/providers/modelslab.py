@@ -11,7 +11,7 @@ from dataclasses import replace
 from docreduce.config import ModelSettings
 from docreduce.providers import openai
 from docreduce.providers.dialect import HttpRequest, dump
-from docreduce.values.types import Request
+from docreduce.values import Request
 
 __all__ = ["DIALECT"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from docreduce.kinds.extract.offline import extract_items
 from docreduce.kinds.summarize.offline import summarize
-from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Request, Usage
+from docreduce.values import Answer, Cause, Decision, Rejection, Reply, Request, Usage
 
 if TYPE_CHECKING:
     from docreduce.text.tokens import Tokenizer

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from docreduce.values.types import RateInfo
+from docreduce.values import RateInfo
 
 __all__ = ["rate_info", "reset_s", "retry_after_s"]
 

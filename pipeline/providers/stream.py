@@ -8,7 +8,7 @@ from __future__ import annotations
 from docreduce.providers.answers import loops, parse, settle
 from docreduce.providers.dialect import Dialect, Draft, HttpResponse
 from docreduce.providers.faults import bad_body, find_fault, reject, rejection
-from docreduce.values.types import Cause, Reply, Request
+from docreduce.values import Cause, Reply, Request
 
 __all__ = ["StreamReader"]
 

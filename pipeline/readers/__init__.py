@@ -13,8 +13,8 @@ from docreduce.readers.base import MEGABYTE, FileFormat, Unread, content_id, rea
 from docreduce.readers.inputs import Discovered, discover
 from docreduce.readers.registry import format_of
 from docreduce.readers.sandbox import close_sandboxes, read_in_child
+from docreduce.values import Document
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Document
 
 __all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "left_out", "read"]
 

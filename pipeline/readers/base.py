@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 from docreduce.config import InputSettings
 from docreduce.storage import machine_errors
+from docreduce.values import Document, Mark
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Document, Mark
 
 __all__ = [
     "MEGABYTE",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from docreduce.readers.base import FileFormat, Text
 from docreduce.readers.text import decode
+from docreduce.values import Mark
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Mark
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode

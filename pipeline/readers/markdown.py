@@ -6,7 +6,7 @@ import re
 
 from docreduce.readers.base import FileFormat, Text
 from docreduce.readers.text import decode
-from docreduce.values.types import Mark
+from docreduce.values import Mark
 
 __all__ = ["FORMAT", "headings"]
 

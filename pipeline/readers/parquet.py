@@ -13,8 +13,8 @@ from docreduce.readers.base import MEGABYTE, TableFormat, Unread, is_packed, rea
 from docreduce.readers.sandbox import sandbox
 from docreduce.readers.tables import resolve
 from docreduce.storage import machine_errors
+from docreduce.values import Document
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Document
 
 __all__ = ["FORMAT", "batches"]
 

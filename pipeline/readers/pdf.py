@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from docreduce.readers.base import FileFormat, Text
+from docreduce.values import Mark
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Mark
 
 __all__ = ["FORMAT"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from docreduce.config import InputSettings
 from docreduce.readers.base import MEGABYTE, Text
 from docreduce.storage import machine_errors
+from docreduce.values import Mark
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Mark
 
 __all__ = ["Sandbox", "close_sandboxes", "read_in_child", "sandbox"]
 

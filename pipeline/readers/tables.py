@@ -28,8 +28,8 @@ from docreduce.readers.base import (
     unreadable,
 )
 from docreduce.readers.text import encoding_of
+from docreduce.values import Document
 from docreduce.values.errors import DocumentError
-from docreduce.values.types import Document
 
 __all__ = ["CSV", "JSONL", "Table", "resolve"]
 

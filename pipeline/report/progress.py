@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docreduce.desk.budget import Budget
+from docreduce.values import Attempt, Billing, Usage
 from docreduce.values.money import money
-from docreduce.values.types import Attempt, Billing, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

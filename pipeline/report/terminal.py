@@ -14,9 +14,9 @@ from docreduce.config import InputSettings, ModelSettings
 from docreduce.models.pricing import Pricing, catalogue
 from docreduce.report.progress import printable
 from docreduce.results import RunInfo
+from docreduce.values import Document
 from docreduce.values.errors import DocumentError, JobError
 from docreduce.values.money import PICO, money, pusd
-from docreduce.values.types import Document
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text

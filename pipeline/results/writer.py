@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from docreduce.results.schema import CALLS, CHUNKS, DOCUMENTS, EVIDENCE, coerce, records_schema, text_of
 from docreduce.results.table import Table
 from docreduce.storage import commit_folder, fsync_folder, machine_errors
-from docreduce.values.types import Attempt, Billing, Result
+from docreduce.values import Attempt, Billing, Result
 from docreduce.values.unicode import well_formed
 
 __all__ = ["DatasetWriter", "DocumentRow"]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import orjson
 from docreduce.simulator.account import Bucket
 from docreduce.simulator.settings import Hint, Service, Structured
-from docreduce.values.types import Message
+from docreduce.values import Message
 
 __all__ = [
     "Ask",

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Literal
 
 import regex
-from docreduce.values.types import Mark, Span
+from docreduce.values import Mark, Span
 from rapidfuzz.fuzz import partial_ratio_alignment
 
 __all__ = ["FUZZY_THRESHOLD", "Aligner", "Quote", "page_at"]

@@ -20,8 +20,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import tiktoken
+from docreduce.values import TokenizerName
 from docreduce.values.errors import MachineError
-from docreduce.values.types import TokenizerName
 from docreduce.values.unicode import well_formed
 from numpy.typing import NDArray
 

@@ -140,7 +140,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
     from docreduce.models.pricing import Pricing
     from docreduce.providers.http import ApiKey, HttpProvider
     from docreduce.providers.openai import DIALECT
-    from docreduce.values.types import Completion, Reply, Request
+    from docreduce.values import Completion, Reply, Request
 
     class Mute:
         """The provider with its rate headers withheld."""
@@ -210,7 +210,7 @@ async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
 
 def body_request(index: int, size: int) -> Any:
     """A request whose HTTP body has about `size` bytes and names its work, as the referee wants it."""
-    from docreduce.values.types import Message, Request
+    from docreduce.values import Message, Request
 
     text = f"ITEM-{index:08d} " + "x" * (size - FRAME_BYTES - 14)
     return Request(

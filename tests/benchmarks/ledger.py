@@ -20,7 +20,7 @@ from pathlib import Path
 
 from docreduce.desk.ledger import Ledger, Stored
 from docreduce.desk.ledger.file import MIGRATIONS
-from docreduce.values.types import Attempt, Message, Request, Usage
+from docreduce.values import Attempt, Message, Request, Usage
 
 USAGE = Usage(input_tokens=8000, output_tokens=900)
 ROWS_A_CALL = 3

@@ -27,7 +27,7 @@ from docreduce.kinds.extract.offline_prose import Sentence, sentences
 from docreduce.providers import extractive_summary
 from docreduce.providers.offline import MODEL, OfflineProvider
 from docreduce.text.tokens import tokenizer
-from docreduce.values.types import Answer, Message, Request
+from docreduce.values import Answer, Message, Request
 from places import DATA
 
 PIECE_TOKENS = 8_000

@@ -14,7 +14,7 @@ from docreduce.desk.budget import Budget
 from docreduce.desk.ledger import Carried, Ledger
 from docreduce.desk.limits import Limiter
 from docreduce.models.pricing import Pricing
-from docreduce.values.types import (
+from docreduce.values import (
     Answer,
     Cause,
     Completion,

@@ -21,8 +21,8 @@ from typing import Any
 import docreduce.desk.ledger.file as ledger_file
 import pytest
 from docreduce.desk.ledger import Carried, Ledger, Sample, Stored, book
+from docreduce.values import Attempt, Cause, Message, Request, Usage
 from docreduce.values.errors import MachineError
-from docreduce.values.types import Attempt, Cause, Message, Request, Usage
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from docreduce.desk.limits import Lease, Limiter
-from docreduce.values.types import Answer, Cause, Decision, RateInfo, Rejection, Reply, Usage
+from docreduce.values import Answer, Cause, Decision, RateInfo, Rejection, Reply, Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

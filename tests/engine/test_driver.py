@@ -20,8 +20,8 @@ from docreduce.models.pricing import Pricing
 from docreduce.readers import Unread
 from docreduce.report.progress import Counts
 from docreduce.results import DocumentRow
+from docreduce.values import Answer, Cause, Document, Reply, Request, Usage
 from docreduce.values.errors import DocumentError, MachineError
-from docreduce.values.types import Answer, Cause, Document, Reply, Request, Usage
 
 FREE = Pricing(mode="per_token", source="test")
 SLOTS = 8

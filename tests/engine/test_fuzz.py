@@ -13,8 +13,8 @@ from typing import Any
 
 from docreduce.config import Job, load_job
 from docreduce.desk.ledger import Ledger, Stored
+from docreduce.values import Attempt, Billing, Message, Request, Usage
 from docreduce.values.errors import JobError
-from docreduce.values.types import Attempt, Billing, Message, Request, Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule

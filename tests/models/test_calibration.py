@@ -13,7 +13,7 @@ from docreduce.desk.ledger import Ledger, Sample
 from docreduce.engine.session import BOUND_RATIO, Session, open_session
 from docreduce.models.calibration import Calibration, learn, sample, text_kind
 from docreduce.models.pricing import UNKNOWN, Ratio
-from docreduce.values.types import Attempt, Message, Request, Usage
+from docreduce.values import Attempt, Message, Request, Usage
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,9 +8,9 @@ from docreduce.config import Job
 from docreduce.desk.budget import Budget
 from docreduce.models import pricing
 from docreduce.models.pricing import Pricing, bound, catalogue, cost, model_info, pricing_for, window_for
+from docreduce.values import Usage
 from docreduce.values.errors import JobError
 from docreduce.values.money import PICO, money, usd
-from docreduce.values.types import Usage
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

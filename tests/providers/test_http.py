@@ -18,8 +18,8 @@ import uvloop
 from docreduce.config import ModelSettings
 from docreduce.providers import list_models, open_provider
 from docreduce.providers.http import MAX_BODY_BYTES, ApiKey, HttpProvider
+from docreduce.values import Answer, Cause, Decision, Rejection, Reply, Usage
 from docreduce.values.errors import RefusedError
-from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Usage
 from loopback import Script, Seen, ask, response, sends, serve
 
 KEY = "sk-secret-0123456789abcdef"

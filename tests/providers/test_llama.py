@@ -18,8 +18,8 @@ import pytest
 from docreduce.config import ModelSettings
 from docreduce.providers import list_models, open_provider
 from docreduce.providers.http import HttpProvider
+from docreduce.values import Answer, Cause, Decision, Rejection, Reply, Request
 from docreduce.values.errors import RefusedError
-from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Request
 from loopback import ask
 
 pytestmark = pytest.mark.server

@@ -8,7 +8,7 @@ import json
 import pytest
 from docreduce.providers.offline import DEFAULT_MAX_WORDS, MODEL, OfflineProvider
 from docreduce.text.tokens import tokenizer
-from docreduce.values.types import Answer, Cause, Message, Rejection, Reply, Request, Stage
+from docreduce.values import Answer, Cause, Message, Rejection, Reply, Request, Stage
 
 TEXT = " ".join(
     f"The committee of district {n} approved the budget of {n} million euros for the bridge over the river."

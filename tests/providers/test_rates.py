@@ -6,7 +6,7 @@ import math
 
 import pytest
 from docreduce.providers.rates import rate_info, reset_s
-from docreduce.values.types import RateInfo
+from docreduce.values import RateInfo
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import pytest
 from docreduce.config import ModelSettings
 from docreduce.providers import open_provider
 from docreduce.simulator import BILLED_FAULTS, FREE_FAULTS, Settings, serve
-from docreduce.values.types import Answer, Cause, Rejection, Reply
+from docreduce.values import Answer, Cause, Rejection, Reply
 from loopback import ask
 
 CAUSES = {

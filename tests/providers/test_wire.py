@@ -10,7 +10,7 @@ from docreduce.providers import anthropic, modelslab, openai
 from docreduce.providers.answers import decode, looping
 from docreduce.providers.dialect import HttpResponse
 from docreduce.providers.stream import StreamReader
-from docreduce.values.types import Answer, Cause, Decision, Rejection, Reply, Usage
+from docreduce.values import Answer, Cause, Decision, Rejection, Reply, Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loopback import ask

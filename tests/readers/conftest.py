@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from docreduce.config import InputSettings
 from docreduce.readers import Unread, close_sandboxes, discover, read
-from docreduce.values.types import Document
+from docreduce.values import Document
 from places import DATA
 
 ReadAll = Callable[..., list[Document | Unread]]

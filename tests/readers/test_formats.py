@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from docreduce.readers import Unread
-from docreduce.values.types import Document
+from docreduce.values import Document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from docreduce.readers import Unread
-from docreduce.values.types import Document
+from docreduce.values import Document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from docreduce.results import DatasetWriter, DocumentRow, arrow_fields, coerce, list_runs
 from docreduce.values.errors import MachineError
 from docreduce.kinds.extract.schema import self_contained
-from docreduce.values.types import Attempt, Chunk, ChunkResult, Evidence, Result, Span, Usage
+from docreduce.values import Attempt, Chunk, ChunkResult, Evidence, Result, Span, Usage
 
 CONTRACT = {
     "documents": """document_id uri row status error_kind error media_type chars source_tokens chunks calls attempts

@@ -30,8 +30,8 @@ from docreduce.simulator.account import Bucket
 from docreduce.simulator.cli import load_settings, simulate
 from docreduce.simulator.dialects import _duration, rate_headers
 from docreduce.simulator.settings import parse_settings
+from docreduce.values import Message
 from docreduce.values.errors import JobError, MachineError
-from docreduce.values.types import Message
 from places import DATA
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"

@@ -11,7 +11,7 @@ from docreduce.kinds.extract.rows import extract
 from docreduce.kinds.extract.schema import Extraction, compile_extraction
 from docreduce.kinds.plan import ModelPlan
 from docreduce.text.tokens import tokenizer
-from docreduce.values.types import Cause, Completion, Document, Failure, FinishReason, Outcome, Request, Result, Usage
+from docreduce.values import Cause, Completion, Document, Failure, FinishReason, Outcome, Request, Result, Usage
 
 PARTY = {"type": "object", "properties": {"party": {"type": "string"}, "signed": {"type": "string", "format": "date"}}}
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import orjson
-from docreduce.values.types import Message, Request
+from docreduce.values import Message, Request
 
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

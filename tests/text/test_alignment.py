@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 from docreduce.text.alignment import Aligner, page_at
-from docreduce.values.types import Mark, Span
+from docreduce.values import Mark, Span
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,8 +9,8 @@ import pytest
 import regex
 from docreduce.text.chunking import chunk, split
 from docreduce.text.tokens import Tokenizer, tokenizer
+from docreduce.values import Chunk, Mark, Span
 from docreduce.values.errors import ChunkError
-from docreduce.values.types import Chunk, Mark, Span
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import DATA

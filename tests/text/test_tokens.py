@@ -11,8 +11,8 @@ import pytest
 import tiktoken
 from docreduce.text import tokens
 from docreduce.text.tokens import ADDITIVE, Tokenizer, tokenizer
+from docreduce.values import TokenizerName
 from docreduce.values.errors import MachineError
-from docreduce.values.types import TokenizerName
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from places import DATA

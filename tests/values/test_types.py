@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from docreduce.values.types import Message, Request
+from docreduce.values import Message, Request
 
 REQUEST = Request(
     provider="openai",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import orjson
-from docreduce.values.types import Cause
+from docreduce.values import Cause
 from docreduce.values.unicode import well_formed
 
 

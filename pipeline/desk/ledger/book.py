@@ -31,8 +31,8 @@ from docreduce.desk.ledger.rows import (
 from docreduce.desk.ledger.salvage import salvage
 from docreduce.desk.ledger.writer import GroupWriter, Value
 from docreduce.storage import fsync_folder, machine_errors
+from docreduce.values import Attempt, Cause, Request
 from docreduce.values.errors import MachineError
-from docreduce.values.types import Attempt, Cause, Request
 from docreduce.values.unicode import well_formed
 
 __all__ = ["Ledger"]

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 from docreduce.desk.ledger.writer import Row
-from docreduce.values.types import Attempt, Cause, FinishReason, Stage, Usage
+from docreduce.values import Attempt, Cause, FinishReason, Stage, Usage
 from docreduce.values.unicode import well_formed
 
 __all__ = [

@@ -16,7 +16,7 @@ from docreduce.desk.limits.bucket import Bucket
 from docreduce.desk.limits.doubt import Doubt, Verdict
 from docreduce.desk.limits.latency import Latency
 from docreduce.desk.limits.outage import Outage
-from docreduce.values.types import Answer, Cause, RateInfo, Rejection, Reply
+from docreduce.values import Answer, Cause, RateInfo, Rejection, Reply
 
 __all__ = ["Lease", "Limiter"]
 

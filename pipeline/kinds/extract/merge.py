@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from docreduce.kinds.extract.names import Groups, near_equal_names, normalize
 from docreduce.text.alignment import Quote, page_at
-from docreduce.values.types import Evidence, Mark, Span
+from docreduce.values import Evidence, Mark, Span
 
 __all__ = ["Conflict", "Found", "merge"]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Literal
 
-from docreduce.values.types import Message, Request
+from docreduce.values import Message, Request
 
 __all__ = ["EVIDENCE", "empty_answer", "item_schema", "pack", "prefix", "quotes_of", "refusal", "unpack"]
 

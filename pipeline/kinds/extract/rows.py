@@ -15,7 +15,7 @@ from docreduce.kinds.extract.schema import Extraction
 from docreduce.kinds.extract.steps import Extractor, in_forms, overhead_tokens, request
 from docreduce.kinds.plan import ModelPlan
 from docreduce.kinds.steps import too_long
-from docreduce.values.types import Chunk, Completion, Document, Failure, Outcome, Request, Span, Stage, Steps
+from docreduce.values import Chunk, Completion, Document, Failure, Outcome, Request, Span, Stage, Steps
 
 __all__ = ["extract", "units"]
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from docreduce.kinds.extract.merge import Found
 from docreduce.kinds.extract.names import normalize
-from docreduce.values.types import Span
+from docreduce.values import Span
 
 __all__ = ["absorb_fragments", "seams"]
 

@@ -23,7 +23,7 @@ from docreduce.kinds.extract.seams import absorb_fragments, seams
 from docreduce.kinds.plan import ModelPlan
 from docreduce.kinds.steps import ask_chunks, chunk_result, cut, document_result
 from docreduce.text.alignment import Aligner, Quote
-from docreduce.values.types import (
+from docreduce.values import (
     Cause,
     Chunk,
     ChunkResult,

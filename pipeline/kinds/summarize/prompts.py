@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from docreduce.config import SummarizeSettings
-from docreduce.values.types import Message
+from docreduce.values import Message
 
 __all__ = ["SEPARATOR", "map_prefix", "reduce_prefix", "refine_prefix"]
 

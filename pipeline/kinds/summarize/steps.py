@@ -16,7 +16,7 @@ from docreduce.kinds.plan import ModelPlan
 from docreduce.kinds.steps import ask_chunks, chunk_result, cut, document_result, too_long
 from docreduce.kinds.summarize.prompts import SEPARATOR, map_prefix, reduce_prefix, refine_prefix
 from docreduce.kinds.summarize.tree import groups
-from docreduce.values.types import (
+from docreduce.values import (
     Cause,
     Chunk,
     ChunkResult,

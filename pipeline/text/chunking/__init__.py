@@ -15,8 +15,8 @@ from typing import NoReturn
 from docreduce.text.chunking.boundaries import Level, first_cluster_end, last_boundary
 from docreduce.text.chunking.measure import Measure
 from docreduce.text.tokens import Tokenizer
+from docreduce.values import Chunk, Mark, Span
 from docreduce.values.errors import ChunkError
-from docreduce.values.types import Chunk, Mark, Span
 
 __all__ = ["chunk", "split"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from docreduce.values.types import Cause, Mark, Span
+from docreduce.values import Cause, Mark, Span
 from driving_extract import document, drive, plan, raw, refuse, say, settings
 
 ACME = {"party": "Acme", "evidence": {"party": "Acme"}}

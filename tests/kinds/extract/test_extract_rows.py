@@ -7,7 +7,7 @@ import json
 import pytest
 from docreduce.kinds.extract.prompts import empty_answer, item_schema, pack, unpack
 from docreduce.kinds.extract.rows import AUTO_MAX_ROWS, units
-from docreduce.values.types import Cause, Span
+from docreduce.values import Cause, Span
 from driving_extract import document, drive, plan, raw, refuse, rows, say, settings
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ import pytest
 from docreduce.kinds.extract.merge import Found, merge
 from docreduce.kinds.extract.names import Groups, near_equal_names, normalize
 from docreduce.text.alignment import Quote
-from docreduce.values.types import Span
+from docreduce.values import Span
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from docreduce.kinds.extract.merge import Found
 from docreduce.kinds.extract.seams import absorb_fragments, seams
 from docreduce.text.alignment import Quote
-from docreduce.values.types import Span
+from docreduce.values import Span
 
 TEXT = "0123456789" * 30
 

@@ -10,8 +10,8 @@ from docreduce.config import SummarizeSettings
 from docreduce.kinds.plan import ModelPlan
 from docreduce.kinds.summarize.steps import summarize
 from docreduce.text.tokens import tokenizer
+from docreduce.values import Cause, Completion, Document, Failure, Outcome, Request, Result, Usage
 from docreduce.values.errors import JobError
-from docreduce.values.types import Cause, Completion, Document, Failure, Outcome, Request, Result, Usage
 
 PARAGRAPH = "The harbour was closed for nine days in May. Nobody had expected the ice to come back so late. "
 TEXT = "\n\n".join(f"{n}. {PARAGRAPH * 3}" for n in range(40))
