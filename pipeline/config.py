@@ -5,168 +5,55 @@ An unknown key, a wrong type or a missing file is a JobError that names the key,
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, cast
 
 import orjson
-from docreduce.values import ProviderName, TokenizerName
+from docreduce.kinds.registry import OURS, kind_named, kind_names
+from docreduce.settings import (
+    BudgetSettings,
+    ChunkingSettings,
+    InputSettings,
+    LimitSettings,
+    ModelSettings,
+    OutputSettings,
+    PricingSettings,
+    Table,
+)
 from docreduce.values.errors import JobError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model
 
-__all__ = [
-    "BudgetSettings",
-    "ChunkingSettings",
-    "ExtractSettings",
-    "InputSettings",
-    "Job",
-    "LimitSettings",
-    "ModelSettings",
-    "OutputSettings",
-    "PricingSettings",
-    "SummarizeSettings",
-    "job_schema",
-    "load_job",
-]
+__all__ = ["Job", "job_schema", "load_job", "parse_job"]
 
-Positive = Annotated[int, Field(ge=1)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BESIDE = ("schema", "examples", "gold", "catalogue")
+"""Keys of any table that name a file beside the job file."""
+SECRETS = ("api_key", "key", "token")
+"""What people call a key in the [model] table, where none belongs."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class InputSettings(_Table):
-    """What to read."""
-
-    paths: list[str] = Field(min_length=1, description="Files, globs and folders; each also as .gz.")
-    text_column: str | None = Field(None, description="Tables: the column to work on; each row is a document.")
-    id_column: str | None = Field(None, description="Tables: a column that names the row; otherwise path#row.")
-    keep_columns: list[str] | None = Field(None, description="Carried into the results; default all but the text.")
-    max_document_mb: Positive = Field(256, description="A document larger than this, unpacked, is a failed one.")
-    reader_timeout_s: float = Field(300.0, gt=0, description="PDF, HTML or a Parquet batch that takes longer fails.")
-
-
-class ModelSettings(_Table):
-    """Which model answers, and how it is asked."""
-
-    provider: ProviderName = "offline"
-    name: str = Field("baidu-ernie-4.5-21b-a3b", min_length=1)
-    base_url: str | None = Field(None, description="The API's root; https, or loopback.")
-    allow_insecure_base_url: bool = Field(False, description="Allow http to another host: the key travels readable.")
-    api_key_env: str | None = Field(None, description="Name of the environment variable that holds the key.")
-    api_key_in: Literal["header", "body"] = Field("header", description="modelslab: where the key is sent.")
-    temperature: float = Field(0.7, ge=0, le=2)
-    top_p: float = Field(0.9, gt=0, le=1)
-    max_output_tokens: Positive = 1000
-    context_window: Positive | None = Field(None, description="Tokens; default from the catalogue.")
-    system: str = Field("", description="Put before our own system prompt.")
-    structured_output: Literal["auto", "tools", "json_schema", "json_object", "prompt"] = "auto"
-    stream: bool = Field(False, description="Stream answers: time-outs count idle time, loops are cut early.")
-    catalogue: str | None = Field(None, description="A TOML file of your own models, added to the catalogue.")
-
-
-class PricingSettings(_Table):
-    """What a call costs, where the catalogue does not know or you know better."""
-
-    mode: Literal["per_token", "per_call", "flat"] = "per_token"
-    input_usd_per_million: Price | None = None
-    output_usd_per_million: Price | None = None
-    cached_input_usd_per_million: Price | None = Field(None, description="Default: the input price.")
-    reasoning_usd_per_million: Price | None = Field(None, description="Default: the output price.")
-    usd_per_call: Price | None = None
-    usd_per_million: Price | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> PricingSettings:
-        needed = {
-            "per_token": ("input_usd_per_million", "output_usd_per_million"),
-            "per_call": ("usd_per_call",),
-            "flat": ("usd_per_million",),
-        }[self.mode]
-        missing = [name for name in needed if getattr(self, name) is None]
-        if missing:
-            raise ValueError(f"mode {self.mode!r} needs {' and '.join(missing)}")
-        return self
-
-
-class LimitSettings(_Table):
-    """What the account allows; what is left out is found out while running."""
-
-    requests_per_minute: Positive | None = None
-    tokens_per_minute: Positive | None = None
-    concurrency: Positive | None = None
-    timeout_s: float = Field(120.0, gt=0)
-    max_attempts: Positive = 6
-    grace_s: float = Field(30.0, ge=0, description="After an interrupt, wait this long for calls in flight.")
-
-
-class ChunkingSettings(_Table):
-    """How documents are cut."""
-
-    max_tokens: Positive | None = Field(None, description="Source tokens a chunk; default: what the window leaves.")
-    overlap_tokens: Annotated[int, Field(ge=0)] = 0
-    tokenizer: TokenizerName | None = Field(None, description="Default from the catalogue.")
-    engine: Literal["auto", "fast", "tiktoken"] = "auto"
-
-
-class SummarizeSettings(_Table):
-    """kind = "summarize"."""
-
-    instructions: str = ""
-    max_words: Positive = 300
-    strategy: Literal["tree", "refine"] = "tree"
-
-
-class ExtractSettings(_Table):
-    """kind = "extract"."""
-
-    schema_: str | dict[str, Any] = Field(alias="schema", description="JSON Schema of one item: a file, or inline.")
-    instructions: str = ""
-    examples: str | None = Field(None, description="JSON Lines of {text, items}, checked before anything is sent.")
-    cardinality: Literal["one", "many"] = "one"
-    key: list[str] = Field(default_factory=list, description="many: the fields that make two items the same.")
-    conflict: Literal["majority", "first", "longest"] = "majority"
-    rows_per_request: Positive | Literal["auto"] = Field(1, description="Tables: pack short rows into one request.")
-    max_repairs: Annotated[int, Field(ge=0, le=5)] = 2
-
-
-class BudgetSettings(_Table):
-    """The dollar cap. It covers a run and the runs that continue it."""
-
-    max_cost_usd: Price | None = None
-
-
-class OutputSettings(_Table):
-    """Where results go."""
-
-    path: str = "results"
-    csv: bool = Field(False, description="Also write documents.csv and records.csv.")
-
-
-class Job(_Table):
-    """A job file. `folder` is where it lies; `schema` and `examples` are relative to it."""
+class Job(Table):
+    """A job file. Each kind adds its own table, under its name."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Names the results' folder.")
-    kind: Literal["summarize", "extract"]
+    kind: str = Field(description="What is done with each document.")
     input: InputSettings
     model: ModelSettings = ModelSettings()
     pricing: PricingSettings | None = None
     limits: LimitSettings = LimitSettings()
     chunking: ChunkingSettings = ChunkingSettings()
-    summarize: SummarizeSettings = SummarizeSettings()
-    extract: ExtractSettings | None = None
     budget: BudgetSettings = BudgetSettings()
     output: OutputSettings = OutputSettings()
 
-    @model_validator(mode="after")
-    def _kind_has_its_table(self) -> Job:
-        if self.kind == "extract" and self.extract is None:
-            raise ValueError('kind = "extract" needs an [extract] table with a schema')
-        return self
+    @property
+    def settings(self) -> BaseModel:
+        """The table of its kind."""
+        return cast(BaseModel, getattr(self, self.kind))
 
     @property
     def sha256(self) -> str:
@@ -174,37 +61,54 @@ class Job(_Table):
         return hashlib.sha256(orjson.dumps(self.model_dump(by_alias=True), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+@cache
+def _model(kinds: tuple[str, ...]) -> type[Job]:
+    """`Job` with a table for each of these kinds."""
+    tables: dict[str, Any] = {name: (kind_named(name).settings | None, None) for name in kinds}
+    return create_model("Job", __base__=Job, __doc__=Job.__doc__, **tables)
+
+
 def job_schema() -> dict[str, Any]:
     """JSON Schema of the job file, for editors."""
-    return Job.model_json_schema(by_alias=True)
+    return _model(tuple(kind_names())).model_json_schema(by_alias=True)
 
 
 def load_job(path: Path, overrides: Sequence[tuple[str, Any]] = ()) -> Job:
-    """The job in `path`, with `overrides` (dotted key, value) applied. Schema and examples paths come back absolute.
+    """The job in `path`, with `overrides` (dotted key, value) applied. Files beside it come back with absolute paths.
 
     Raises JobError that names the key, the file and what was expected."""
-    data = _parse(path)
+    return parse_job(_parse(path), overrides, path)
+
+
+def parse_job(stated: Mapping[str, Any], overrides: Sequence[tuple[str, Any]] = (), path: Path = Path("job")) -> Job:
+    """The job that `stated` says, as `load_job`; `path` is where it comes from, for messages and files beside it.
+
+    The JobError names everything that is wrong."""
+    data = deepcopy(dict(stated))
     for key, value in overrides:
         _override(data, key, value)
-    _refuse_keys(data, path)
-    extract = data.get("extract")
-    if isinstance(extract, dict):
-        for key in ("schema", "examples"):
-            if isinstance(extract.get(key), str):
-                extract[key] = _beside(path, extract[key], f"extract.{key}")
-    model = data.get("model")
-    if isinstance(model, dict) and isinstance(model.get("catalogue"), str):
-        model["catalogue"] = _beside(path, model["catalogue"], "model.catalogue")
+    problems = [*_keys_in(data, path), *_files_beside(data, path)]
+    kind, kinds, hint = data.get("kind"), kind_names(), "`docreduce schema` prints every key and its type."
+    if isinstance(kind, str) and kind not in kinds:
+        near = _like(kind, kinds)
+        problems.append(f"{path}: kind: {kind!r} is none of {', '.join(kinds)}{'. ' + near if near else ''}")
+    elif isinstance(kind, str):
+        data.setdefault(kind, {})
+    # Ours, and what the file names: no other package's kind is loaded, nor changes the job's hash by being there.
+    model = _model(tuple(name for name in kinds if name in OURS or name in data))
     try:
         # TOML has arrays and integers where strict mode wants exactly those: only floats need leave to be integers.
-        return Job.model_validate(data)
+        job = model.model_validate(data)
     except ValidationError as error:
-        raise JobError(_explain(error, path), hint="`docreduce schema` prints every key and its type.") from error
+        raise JobError("\n".join([*problems, *_explain(error, model, path)]), hint=hint) from error
+    if problems:
+        raise JobError("\n".join(problems), hint=hint)
+    return job
 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise JobError(f"{path}: {error.strerror}", hint="`docreduce init` writes a job file to start from.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -222,34 +126,55 @@ def _override(data: dict[str, Any], key: str, value: Any) -> None:
     place[last] = value
 
 
-def _refuse_keys(data: Mapping[str, Any], path: Path) -> None:
+def _keys_in(data: dict[str, Any], path: Path) -> Iterator[str]:
+    """Says that a key stands in the file, and takes it out."""
     model = data.get("model")
-    if isinstance(model, dict):
-        for name in ("api_key", "key", "token"):
-            if name in model:
-                raise JobError(
-                    f"{path}: model.{name}: a key does not belong in a job file",
-                    hint="Put it in an environment variable and name that in model.api_key_env.",
-                )
+    for name in SECRETS:
+        if isinstance(model, dict) and model.pop(name, None) is not None:
+            yield (
+                f"{path}: model.{name}: a key does not belong in a job file: put it in an environment variable and "
+                "name that in model.api_key_env"
+            )
 
 
-def _beside(path: Path, name: str, key: str) -> str:
-    found = (path.parent / name).resolve()
-    if not found.is_file():
-        raise JobError(f"{path}: {key}: no file {name!r} beside the job file", hint=f"Looked for {found}.")
-    return str(found)
+def _files_beside(data: dict[str, Any], path: Path) -> Iterator[str]:
+    """Makes the names of files beside the job file absolute, and says which are not there."""
+    for title, table in data.items():
+        for key in BESIDE if isinstance(table, dict) else ():
+            if isinstance(table.get(key), str):
+                found = (path.parent / table[key]).resolve()
+                if not found.is_file():
+                    yield f"{path}: {title}.{key}: no file {table[key]!r} beside the job file (looked for {found})"
+                table[key] = str(found)
 
 
-def _explain(error: ValidationError, path: Path) -> str:
+def _like(word: str, words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, words, 1)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def _explain(error: ValidationError, model: type[Job], path: Path) -> list[str]:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "job"
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: {key}: unknown key")
+            near = _like(str(problem["loc"][-1]), _keys_beside(model, problem["loc"]))
+            lines.append(f"{path}: {key}: unknown key{'. ' + near if near else ''}")
         elif problem["type"] == "missing":
             lines.append(f"{path}: {key}: missing")
         elif problem["type"] == "value_error":
             lines.append(f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{path}: {key}: {problem['msg']}, not {problem['input']!r}")
-    return "\n".join(lines)
+    return lines
+
+
+def _keys_beside(model: type[Job], place: tuple[int | str, ...]) -> list[str]:
+    """The keys there are in the table where an unknown one stands."""
+    table: Any = model
+    for part in (each for each in place[:-1] if isinstance(each, str)):
+        field = getattr(table, "model_fields", {}).get(part)
+        kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    fields = getattr(table, "model_fields", {})
+    return [each.alias or name for name, each in fields.items()]

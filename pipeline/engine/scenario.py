@@ -1,4 +1,4 @@
-"""What one scenario of an estimate expects of calls: their answers, their tokens and money, and which go wrong."""
+"""What one scenario of a forecast expects of calls: their answers, their tokens and money, and which go wrong."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
 from docreduce.engine.session import Session
-from docreduce.kinds.extract.prompts import empty_answer
-from docreduce.kinds.plan import FRAME_TOKENS
-from docreduce.models.pricing import Ratio, TextKind, bound, cost
-from docreduce.values import Completion, Request, Usage
+from docreduce.models.catalogue import Ratio
+from docreduce.models.meter import kind_of
+from docreduce.models.prices import bound, cost
+from docreduce.values import FRAME_TOKENS, Completion, Request, Usage
 
-__all__ = ["NAMES", "Call", "Name", "Scenario"]
+__all__ = ["NAMES", "Name", "Scenario"]
 
 Name: TypeAlias = Literal["low", "expected", "high", "ceiling"]
 NAMES: tuple[Name, ...] = get_args(Name)
-Call: TypeAlias = tuple[Request, TextKind]
 
 FIRST_TOKEN_S = Ratio(0.5, 1.0, 2.0)
 TOKENS_PER_S = Ratio(100, 50, 20)
@@ -25,8 +24,6 @@ TOKENS_PER_S = Ratio(100, 50, 20)
 LEARNED: Mapping[Name, float] = {"low": 0.8, "expected": 1.0, "high": 1.5, "ceiling": 2.0}
 """Times the mean latency of the job's last calls."""
 UNKNOWN_CONCURRENCY = 16
-_WORD = " word"
-"""A token of tiktoken's encodings, however often it stands there."""
 
 
 @dataclass(slots=True)
@@ -59,26 +56,28 @@ class Scenario:
     invalid: float = 0.5
     _rates: dict[tuple[object, ...], _Guess] = field(default_factory=dict)  # of a request of one token
 
-    def predict(self, request: Request, kind: TextKind, *, paid: bool) -> Completion:
-        """The answer to a request. Unless it is `paid`, it costs nothing and is never cut or invalid."""
-        guess = self._guess(request, kind)
+    def predict(self, request: Request, *, paid: bool) -> Completion:
+        """The answer to a request. Unless it is `paid`, it costs nothing and is never cut or invalid.
+
+        In the ceiling every answer that can be asked for again breaks off, as often as its kind goes on asking."""
+        guess = self._guess(request)
+        limit = self.session.routes[0].max_output_tokens
         broken = invalid = False
         if paid:
             self.cut, broken = _next(self.cut, guess.cut)
             self.invalid, invalid = _next(self.invalid, guess.invalid)
             if broken:
-                guess.output_tokens = request.max_output_tokens
+                guess.output_tokens = limit
             self._pay(guess)
         usage = Usage(input_tokens=round(guess.input_tokens), output_tokens=round(guess.output_tokens))
-        if request.schema is not None:
-            text = "" if invalid else empty_answer(request)
-        else:
-            text = _WORD * min(round(guess.output_tokens / guess.ratio), request.max_output_tokens)
+        text = (
+            "" if invalid else self.session.work.predict(request, min(round(guess.output_tokens / guess.ratio), limit))
+        )
         return Completion(key="", text=text, finish_reason="length" if broken else "stop", usage=usage)
 
-    def pay_all(self, calls: Sequence[Call]) -> bool:
+    def pay_all(self, requests: Sequence[Request]) -> bool:
         """Pay for calls of which none goes wrong; False, and nothing is paid, if one does."""
-        guesses = [self._guess(*call) for call in calls]
+        guesses = [self._guess(request) for request in requests]
         cut = self.cut + sum(guess.cut for guess in guesses)
         invalid = self.invalid + sum(guess.invalid for guess in guesses)
         if cut >= 1 or invalid >= 1:
@@ -88,29 +87,14 @@ class Scenario:
             self._pay(guess)
         return True
 
-    def look_at_borders(self, calls: Sequence[Call]) -> None:
-        """Second looks at the borders of an extraction's chunks: what they find there, nobody can predict.
-
-        As many as were seen; in the ceiling one a border, as long as the longest chunk could have been."""
-        if len(calls) < 2 or calls[0][0].schema is None or len(calls[0][0].documents) > 1:
-            return
-        longest, kind = max(calls, key=lambda call: call[0].input_tokens)
-        guess = self._guess(longest, kind)
-        ours, made = self.session.calibration.resolve_size
-        if self.name == "ceiling":
-            looks, given, made = float(len(calls) - 1), 2 * guess.input_tokens, guess.output_tokens
-        else:
-            looks = self._of(self.session.calibration.resolve) * len(calls)
-            given = ours * guess.input_tokens / longest.input_tokens
-        self.calls += round(looks)
-        self.input_tokens += looks * given
-        self.output_tokens += looks * made
-        self.cost_pusd += looks * bound(self.session.pricing, math.ceil(given), math.ceil(made))
+    def expect(self, request: Request, number: int) -> None:
+        """Pay for so many calls like `request`, whatever becomes of them."""
+        self._pay(self._guess(request), number)
 
     def duration_s(self, seen_s: float | None) -> float:
         """The slowest of the three gates, at the mean latency `seen_s` or a usual one."""
         limits = self.session.job.limits
-        slots = limits.concurrency or self.session.info.concurrency or UNKNOWN_CONCURRENCY
+        slots = limits.concurrency or self.session.infos[0].concurrency or UNKNOWN_CONCURRENCY
         usual_s = self.calls * self._of(FIRST_TOKEN_S) + self.output_tokens / self._of(TOKENS_PER_S)
         work_s = usual_s if seen_s is None else self.calls * seen_s * LEARNED[self.name]
         gates = [work_s / max(1, min(slots, self.calls))]
@@ -120,23 +104,29 @@ class Scenario:
             gates.append((self.input_tokens + self.output_tokens) * 60 / limits.tokens_per_minute)
         return max(gates)
 
-    def _guess(self, request: Request, kind: TextKind) -> _Guess:
-        size = request.max_words, request.max_output_tokens, len(request.documents)
-        which = (kind, request.stage, request.schema, size)
+    def _guess(self, request: Request) -> _Guess:
+        kind = kind_of(request)
+        which = (kind, request.stage, request.schema, request.max_words, len(request.serves))
         rates = self._rates.get(which)
         if rates is None:
             rates = self._rates[which] = self._one_token(request, kind)
-        ours = request.input_tokens
+        ours: float = request.tokens
         if self.name == "low" and not self.session.calibration.seen:  # a service's own frame may be no tokens at all
             ours = max(1, ours - FRAME_TOKENS * (len(request.messages) + 2))
-        return replace(rates, input_tokens=ours * rates.input_tokens)
-
-    def _one_token(self, request: Request, kind: TextKind) -> _Guess:
-        """What is expected of such a request, were it one token of ours."""
-        session, calibration = self.session, self.session.calibration
+        taken = ours * rates.input_tokens
         if self.name == "ceiling":
-            return _Guess(session.bound_ratio(kind), request.max_output_tokens, ratio=1.0)
-        ratio, answers = self._of(calibration.ratios[kind]), calibration.output(request, calibration.ratios[kind])
+            taken = self.session.meters[0].input_bound(request, kind)
+        return replace(rates, input_tokens=taken)
+
+    def _one_token(self, request: Request, kind: str) -> _Guess:
+        """What is expected of such a request, were it one token of ours."""
+        session, calibration, limit = self.session, self.session.calibration, self.session.routes[0].max_output_tokens
+        if self.name == "ceiling":
+            return _Guess(1.0, limit, ratio=1.0, cut=0.0 if session.offline or request.stage == "repair" else 1.0)
+        ratio, answers = (
+            self._of(calibration.ratio(kind)),
+            calibration.output(request, calibration.ratio(kind), limit),
+        )
         guess = _Guess(ratio, self._of(answers.mean), ratio, sd=answers.sd)
         if not session.offline:
             guess.cut = self._of(calibration.cut(request))
@@ -144,21 +134,22 @@ class Scenario:
             guess.again = self._of(calibration.again)
         return guess
 
-    def _pay(self, guess: _Guess) -> None:
+    def _pay(self, guess: _Guess, number: int = 1) -> None:
         again, again_output = guess.again, self.session.calibration.again_output or guess.output_tokens
         call = self._price(guess.input_tokens, guess.output_tokens)
-        self.calls += 1
-        self.input_tokens += guess.input_tokens * (1 + again)
-        self.output_tokens += guess.output_tokens + again * again_output
-        self.cost_pusd += call + again * self._price(guess.input_tokens, again_output)
-        scatter = (self.session.pricing.output_pusd * guess.sd) ** 2
-        self.variance += scatter + (again + guess.cut + guess.invalid) * float(call) ** 2
+        self.calls += number
+        self.input_tokens += number * guess.input_tokens * (1 + again)
+        self.output_tokens += number * (guess.output_tokens + again * again_output)
+        self.cost_pusd += number * (call + again * self._price(guess.input_tokens, again_output))
+        scatter = (self.session.routes[0].pricing.output_pusd * guess.sd) ** 2
+        self.variance += number * (scatter + (again + guess.cut + guess.invalid) * float(call) ** 2)
 
     def _price(self, input_tokens: float, output_tokens: float) -> int:
         given, made = math.ceil(input_tokens), math.ceil(output_tokens)
+        pricing = self.session.routes[0].pricing
         if self.name == "ceiling":
-            return bound(self.session.pricing, given, made)
-        return cost(self.session.pricing, Usage(input_tokens=given, output_tokens=made))
+            return bound(pricing, given, made)
+        return cost(pricing, Usage(input_tokens=given, output_tokens=made)) or 0
 
     def _of(self, values: Ratio) -> float:
         return {"low": values.low, "expected": values.expected}.get(self.name, values.high)

@@ -1,178 +1,221 @@
-"""A job made ready: model, tokenizer, prices and the room of a request, settled before anything is read or sent."""
+"""A job made ready to run, as the run and the estimate both see it: routes, plan, work."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
 
-import orjson
 from docreduce.config import Job
-from docreduce.desk.ledger import Ledger
-from docreduce.kinds.plan import ModelPlan, StructuredOutput
-from docreduce.models.calibration import Calibration, learn, text_kind
-from docreduce.models.pricing import ModelInfo, Pricing, Ratio, TextKind, model_info, pricing_for, window_for
-from docreduce.results import arrow_fields
+from docreduce.desk import Ledger
+from docreduce.kinds.kind import Pack, Plan, Work
+from docreduce.kinds.registry import kind_named
+from docreduce.models.calibration import Calibration, learn
+from docreduce.models.catalogue import ModelInfo, model_info, window_for
+from docreduce.models.meter import Meter
+from docreduce.models.prices import Pricing, pricing_for
+from docreduce.models.routes import Route, Sampling
+from docreduce.providers import endpoint as endpoint_of
+from docreduce.providers import enforces_schemas, open_provider
+from docreduce.settings import EndpointSettings, LimitSettings, PricingSettings, StructuredOutput
 from docreduce.text.tokens import tokenizer
-from docreduce.values import Document, Request, Steps
+from docreduce.values import Document
 from docreduce.values.errors import JobError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+__all__ = ["OFFLINE", "PACK_SPAN", "Session", "listed_models", "open_session", "units"]
 
-__all__ = ["Session", "open_session"]
-
-Kind: TypeAlias = Callable[[Sequence[Document]], Steps]
-
-BOUND_RATIO: Mapping[TextKind, float] = {"prose": 2.0, "code": 2.0, "digits": 3.0, "nonlatin": 3.0}
-"""Model tokens per token of ours that no text passes where the tokenizer is not the model's: a reservation must hold.
-The worst measured is about 1.6 (digit-heavy text, ERNIE 4.5). o200k_base joins up to three digits that others take one
-by one, and knows scripts that small vocabularies write in bytes. What is learned may raise a bound, never lower it."""
-EXACT_BOUND_RATIO = 1.25
-"""The same where the tokenizer is the model's: what a service adds of its own around messages and tools."""
+OFFLINE = "offline"
+"""The endpoint of the embedded answers."""
+OFFLINE_MODEL = "extractive-1"
+"""Marks every output as sentences and values taken from the text, not written."""
+PACK_SPAN = 1_000
+"""Rows between the first and the last of a packed request, at most: what is finished meanwhile waits for the first."""
 CUT_OFTEN = 0.05
-"""With more than this share of an extraction's answers cut, new plans take chunks of half the size."""
+"""With more than this share of structured answers cut, new plans take chunks of half the size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What a run and an estimate share.
-
-    `steps` makes the generator of one unit of documents; `units` groups documents into units, in order."""
+    """What a run and an estimate share. `meters` measure requests for the routes, in their order; the first route is
+    the one that is planned for."""
 
     job: Job
-    info: ModelInfo
-    pricing: Pricing
-    plan: ModelPlan
-    calibration: Calibration
-    steps: Kind
-    units: Callable[[Iterable[Document]], Iterator[tuple[Document, ...]]]
-    fields: Sequence[pa.Field[Any]] | None = None  # Arrow types of the records; None: there are none
+    settings: Sequence[EndpointSettings]  # of the routes
+    infos: Sequence[ModelInfo]
+    meters: Sequence[Meter]
+    plan: Plan
+    work: Work
 
-    def ratio(self, request: Request) -> Ratio:
-        """Model tokens per token of our count for `request`; `high` is what no call passes."""
-        kind = text_kind(request.messages[-1].content)
-        learned = self.calibration.ratios[kind]
-        return Ratio(learned.low, learned.expected, self.bound_ratio(kind))
+    @property
+    def routes(self) -> list[Route]:
+        """Who may be asked, in order."""
+        return [meter.route for meter in self.meters]
 
-    def bound_ratio(self, kind: TextKind) -> float:
-        """Model tokens per token of our count that no request with such a text passes."""
-        prior = self.info.ratio_prior[kind].high
-        if self.offline:
-            return prior
-        bound = EXACT_BOUND_RATIO if self.exact else max(BOUND_RATIO[kind], prior)
-        return max(bound, 1.25 * self.calibration.top_ratio)
-
-    def answer_tokens(self, request: Request) -> int:
-        """Tokens to set aside of the account's rate for the answer: its limit, until such answers were seen."""
-        if not self.calibration.knows(request):
-            return request.max_output_tokens
-        return math.ceil(self.calibration.output(request, self.ratio(request)).mean.high)
+    @property
+    def calibration(self) -> Calibration:
+        """What the answers of the first route taught."""
+        return self.meters[0].calibration
 
     @property
     def offline(self) -> bool:
-        """Whether the embedded provider answers: exactly counted, never cut or invalid."""
-        return self.plan.provider == "offline"
+        """Whether the embedded answers are asked for: exactly counted, never cut or invalid."""
+        return self.routes[0].endpoint == OFFLINE
 
     @property
     def exact(self) -> bool:
         """Whether the tokenizer is the model's own."""
-        prior = self.info.ratio_prior["prose"]
-        return prior.low == prior.high == 1.0
+        return self.meters[0].exact
 
 
 def open_session(job: Job, ledger: Ledger | None = None) -> Session:
     """The job's session. `ledger` brings what earlier answers taught, and keeps the plan the same over its runs.
 
-    Raises JobError for whatever of the model, its window, its price or the schema cannot be worked with."""
-    extra = Path(job.model.catalogue) if job.model.catalogue else None
-    info = model_info(job.model.provider, job.model.name, extra, base_url=job.model.base_url)
-    pricing = pricing_for(job, info)
-    model = _model(job)
-    calibration = learn(ledger.samples(f"{job.model.provider}/{model}") if ledger else (), info.ratio_prior)
-    plan = _plan(job, info, model, _input_tokens(job, info, calibration, ledger))
-    from docreduce.kinds.summarize.steps import summarize
+    Raises JobError for whatever of models, windows, prices or the kind's table cannot be worked with."""
+    asked: list[tuple[EndpointSettings, PricingSettings | None, LimitSettings]]
+    asked = [(job.model, job.pricing, job.limits)]
+    asked += [(each, each.pricing, each.limits) for each in job.model.fallback]
+    infos = [_info(settings) for settings, _, _ in asked]
+    routes = [_route(*each, info) for each, info in zip(asked, infos, strict=True)]
+    meters = [_meter(route, info, ledger) for route, info in zip(routes, infos, strict=True)]
+    plan = _plan(job, infos[0], routes[0], _input_tokens(job, infos[0], meters[0], ledger))
+    work = kind_named(job.kind).prepare(job.settings, plan)
+    if routes[0].endpoint == OFFLINE and work.offline is None:
+        raise JobError(
+            f"kind {job.kind!r} needs a model, and model.provider is 'offline'",
+            hint="Set model.provider, or start `docreduce simulate` and give its address as model.base_url.",
+        )
+    return Session(job=job, settings=[each[0] for each in asked], infos=infos, meters=meters, plan=plan, work=work)
 
-    session = Session(
-        job=job,
-        info=info,
-        pricing=pricing,
-        plan=plan,
-        calibration=calibration,
-        steps=lambda documents: summarize(documents, plan, job.summarize),
-        units=lambda documents: ((document,) for document in documents),
+
+async def listed_models(settings: EndpointSettings) -> list[str]:
+    """The ids of the models that the service offers now, sorted. Raises JobError, RefusedError."""
+    if settings.provider == "offline":
+        return []
+    free = Pricing(mode="per_token", source="listing", lists=())
+    route = Route(
+        endpoint=endpoint_of(settings),
+        dialect=settings.provider,
+        model=settings.name,
+        window=settings.max_output_tokens + 1,
+        max_output_tokens=settings.max_output_tokens,
+        pricing=free,
     )
-    if job.extract is None or job.kind != "extract":
-        return session
-    from docreduce.kinds.extract.rows import extract, units
-    from docreduce.kinds.extract.schema import compile_extraction
-
-    extraction = compile_extraction(job.extract)
-    return replace(
-        session,
-        steps=lambda documents: extract(documents, plan, extraction),
-        units=lambda documents: units(documents, plan, extraction),
-        fields=arrow_fields(orjson.loads(extraction.item_schema)),
-    )
+    provider = open_provider(route, settings)
+    try:
+        return await provider.list_models()
+    finally:
+        await provider.aclose()
 
 
-def _model(job: Job) -> str:
-    return "extractive-1" if job.model.provider == "offline" else job.model.name
+def units(documents: Iterable[Document], plan: Plan, pack: Pack | None) -> Iterator[tuple[Document, ...]]:
+    """The documents in their order, consecutive short rows of a table together as `pack` says.
+
+    A row that would have to be cut stands alone, as does every file."""
+    unit: list[Document] = []
+    held = 0
+    for document in documents:
+        tokens = None if pack is None else packed_tokens(document, plan, pack)
+        full = tokens is None or pack is None or len(unit) == pack.max_rows or held + tokens > pack.room_tokens
+        if unit and (full or document.place - unit[0].place >= PACK_SPAN):
+            yield tuple(unit)
+            unit, held = [], 0
+        if tokens is None:
+            yield (document,)
+        else:
+            unit.append(document)
+            held += tokens
+    if unit:
+        yield tuple(unit)
 
 
-def _answer_limit(job: Job, info: ModelInfo) -> int:
-    return min(job.model.max_output_tokens, info.max_output_tokens or job.model.max_output_tokens)
+def packed_tokens(document: Document, plan: Plan, pack: Pack) -> int | None:
+    """What the row takes of a packed request; None for what cannot share one."""
+    if document.row is None or len(document.text) > pack.room_tokens * 16:  # no need to count
+        return None
+    tokens = plan.tokenizer.count(document.text) + pack.frame_tokens
+    return tokens if tokens <= pack.room_tokens else None
 
 
-def _input_tokens(job: Job, info: ModelInfo, calibration: Calibration, ledger: Ledger | None) -> int:
-    """The room of a request in our tokens.
+def _info(settings: EndpointSettings) -> ModelInfo:
+    extra = Path(settings.catalogue) if settings.catalogue else None
+    return model_info(settings.provider, settings.name, extra, base_url=settings.base_url)
 
-    Chunks must be cut the same in every run of a job, or their answers would be paid again: it is kept with the first
-    one, and what is learned later changes new plans only."""
-    window, most = window_for(job, info), _answer_limit(job, info)
+
+def _route(
+    settings: EndpointSettings, pricing: PricingSettings | None, limits: LimitSettings, info: ModelInfo
+) -> Route:
+    offline = settings.provider == "offline"
+    window, most = window_for(settings.context_window, info), _answer_limit(settings, info)
     if most >= window:
         raise JobError(
             f"model.max_output_tokens: {most} tokens of answer leave nothing of a window of {window}",
             hint="Lower model.max_output_tokens.",
         )
-    room = int((window - most) / (calibration.fit_ratio or info.ratio_prior["prose"].high))
-    if calibration.fit_tokens:
-        room = min(room, calibration.fit_tokens * 9 // 10)
-    if job.kind == "extract" and calibration.often_cut(CUT_OFTEN):
-        room //= 2
-    name = f"input_tokens/{job.name}/{info.provider}/{info.id}/{window}/{most}"
-    return ledger.pinned(name, room) if ledger else room
-
-
-def _plan(job: Job, info: ModelInfo, model: str, room: int) -> ModelPlan:
-    return ModelPlan(
-        provider=job.model.provider,
-        model=model,
-        tokenizer=tokenizer(job.chunking.tokenizer or info.tokenizer, job.chunking.engine),
-        input_tokens=room,
-        max_output_tokens=_answer_limit(job, info),
-        temperature=job.model.temperature,
-        top_p=job.model.top_p,
-        system=job.model.system,
-        max_chunk_tokens=job.chunking.max_tokens,
-        overlap_tokens=job.chunking.overlap_tokens,
-        structured_output=_structured_output(job, info),
+    return Route(
+        endpoint=OFFLINE if offline else endpoint_of(settings),
+        dialect=settings.provider,
+        model=OFFLINE_MODEL if offline else settings.name,
+        window=window,
+        max_output_tokens=most,
+        pricing=pricing_for(pricing, info),
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            frequency_penalty=settings.frequency_penalty,
+            presence_penalty=settings.presence_penalty,
+        ),
+        limits=limits,
+        forms=_forms(settings, info),
+        key_in=settings.api_key_in,
+        stream=settings.stream,
     )
 
 
-def _structured_output(job: Job, info: ModelInfo) -> tuple[StructuredOutput, ...]:
-    """The forms of structured output to try, the best first."""
-    wanted = job.model.structured_output
+def _meter(route: Route, info: ModelInfo, ledger: Ledger | None) -> Meter:
+    samples = ledger.samples(route.endpoint, route.model) if ledger else ()
+    prior = info.ratio_prior["prose"]
+    exact = prior.low == prior.high == 1.0
+    return Meter(route, learn(samples, info.ratio_prior), exact=exact, embedded=route.endpoint == OFFLINE)
+
+
+def _answer_limit(settings: EndpointSettings, info: ModelInfo) -> int:
+    return min(settings.max_output_tokens, info.max_output_tokens or settings.max_output_tokens)
+
+
+def _input_tokens(job: Job, info: ModelInfo, meter: Meter, ledger: Ledger | None) -> int:
+    """The room of a request in our tokens.
+
+    Chunks must be cut the same in every run, or their answers would be paid again: it is kept with the first one, and
+    what is learned later changes new plans only."""
+    route, calibration = meter.route, meter.calibration
+    room = int((route.window - route.max_output_tokens) / (calibration.fit_ratio or info.ratio_prior["prose"].high))
+    if calibration.fit_tokens:
+        room = min(room, calibration.fit_tokens * 9 // 10)
+    if calibration.often_cut(CUT_OFTEN):
+        room //= 2
+    name = f"input_tokens/{route.endpoint}/{route.model}/{route.window}/{route.max_output_tokens}"
+    return ledger.pinned(name, room) if ledger else room
+
+
+def _plan(job: Job, info: ModelInfo, route: Route, room: int) -> Plan:
+    return Plan(
+        tokenizer=tokenizer(job.chunking.tokenizer or info.tokenizer, job.chunking.engine),
+        input_tokens=room,
+        max_output_tokens=route.max_output_tokens,
+        system=job.model.system,
+        max_chunk_tokens=job.chunking.max_tokens,
+        overlap_tokens=job.chunking.overlap_tokens,
+    )
+
+
+def _forms(settings: EndpointSettings, info: ModelInfo) -> tuple[StructuredOutput, ...]:
+    """The forms of structured output to try, the best first: json_schema where the service is known to enforce it,
+    else tools, json_schema, prompt. A form that the job names has the prompt behind it."""
+    wanted, able = settings.structured_output, info.capabilities
     if wanted != "auto":
-        return (wanted,)
-    able = info.capabilities
-    known: list[tuple[StructuredOutput, bool | None]] = [
-        ("tools", able.tools),
-        ("json_schema", able.json_schema),
-        ("json_object", able.json_object),
-    ]
-    # The two dialects' own services nearly all take a forced tool; where nobody says, it is worth one refusal.
-    assumed = job.model.provider in ("openai", "anthropic")
-    return (*(form for form, has in known if has or (has is None and assumed and form == "tools")), "prompt")
+        return (wanted,)  # the wire has the prompt behind every form
+    strict = able.json_schema or enforces_schemas(settings)
+    order: list[StructuredOutput] = ["json_schema", "tools"] if strict else ["tools", "json_schema"]
+    known = {"json_schema": able.json_schema, "tools": able.tools}
+    forms = [form for form in order if known[form] is not False]  # where nobody says, it is worth one refusal
+    return (*forms, "prompt")

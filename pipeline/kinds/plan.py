@@ -1,46 +1,46 @@
-"""What every kind needs to know of the model and of the room a request has."""
+"""The room a request has, for every kind alike."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from docreduce.text.tokens import Tokenizer
-from docreduce.values import Message, Request, Stage
+from docreduce.values import FRAME_TOKENS, Message
 from docreduce.values.errors import JobError
 
-__all__ = ["FRAME_TOKENS", "ModelPlan", "StructuredOutput"]
+__all__ = ["Plan"]
 
-StructuredOutput = Literal["tools", "json_schema", "json_object", "prompt"]
-
-FRAME_TOKENS = 10
-"""Tokens a message's role and delimiters cost; about what ERNIE 4.5's and OpenAI's chat frames take."""
+SCHEMA_TOKENS = 50
+"""What the wire says around a schema that a service takes in no field of its own."""
+TOKENS_PER_WORD = 2.2
+"""Tokens that a word of an answer takes at most in languages that have words: German is at 1.9 (o200k_base)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPlan:
-    """The model, the settings of every request to it, and the room a request has.
+class Plan:
+    """What a job leaves for one request.
 
-    `input_tokens` is the most that all messages and the schema of one request may hold by our own count:
-    the window less the output reserve, less the margin for a tokenizer that is not the model's."""
+    `input_tokens` is the most that all messages and the schema may hold by our own count: the window less the answer,
+    less the margin for a tokenizer that is not the model's. `max_chunk_tokens` and `overlap_tokens` are the job's own
+    wishes, None where it has none."""
 
-    provider: str
-    model: str
     tokenizer: Tokenizer
     input_tokens: int
     max_output_tokens: int
-    temperature: float
-    top_p: float
     system: str = ""
     max_chunk_tokens: int | None = None
-    overlap_tokens: int = 0
-    structured_output: tuple[StructuredOutput, ...] = ("prompt",)  # the best first; the rest are steps down
+    overlap_tokens: int | None = None
+
+    @property
+    def answer_words(self) -> int:
+        """Words that fit an answer in any language that has words, at least 1."""
+        return max(1, int(self.max_output_tokens / TOKENS_PER_WORD))
 
     def overhead_tokens(self, messages: Sequence[Message], schema: str | None = None) -> int:
         """Tokens that stand around the source text: `messages` without it, frames, the schema."""
-        texts = [message.content for message in messages] + ([schema] if schema else [])
-        return sum(self.tokenizer.count(text) for text in texts) + FRAME_TOKENS * (len(messages) + 2)
+        told = self.tokenizer.count(schema) + SCHEMA_TOKENS if schema else 0
+        return sum(self.tokenizer.count(m.content) for m in messages) + told + FRAME_TOKENS * (len(messages) + 2)
 
     def chunk_tokens(self, overhead_tokens: int) -> int:
         """The budget for source text in one request. Raises JobError if the instructions leave no room."""
@@ -51,34 +51,3 @@ class ModelPlan:
                 hint="Shorten the instructions or the schema, lower model.max_output_tokens or take a larger model.",
             )
         return min(room, self.max_chunk_tokens) if self.max_chunk_tokens else room
-
-    def request(  # noqa: PLR0913
-        self,
-        messages: Sequence[Message],
-        *,
-        stage: Stage,
-        input_tokens: int,
-        chunk: int | None = None,
-        schema: str | None = None,
-        structured_output: StructuredOutput | None = None,
-        max_words: int | None = None,
-        salt: str = "",
-        documents: tuple[int, ...] = (0,),
-    ) -> Request:
-        """A request to this model. `input_tokens`: our count of all it holds."""
-        return Request(
-            provider=self.provider,
-            model=self.model,
-            messages=tuple(messages),
-            max_output_tokens=self.max_output_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            schema=schema,
-            structured_output=structured_output,
-            max_words=max_words,
-            salt=salt,
-            stage=stage,
-            chunk=chunk,
-            input_tokens=input_tokens,
-            documents=documents,
-        )

@@ -1,16 +1,24 @@
-"""Asking for every chunk of a document, splitting what does not fit, and what the outcomes mean for it."""
+"""What kinds share: asking over the chunks of a document, over rows that share a request, and for answers of a form.
+
+All are generators of steps: they yield requests and receive their outcomes in the same order.
+
+Only an input that overflows the model's window has its chunk cut smaller without bound. An answer that breaks off is
+asked for in other words by the kind, or over at most `cut_splits` halvings: what a document can cost stays bounded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
-from threading import Lock
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Generic, TypeAlias, TypeVar, cast
 
-from docreduce.kinds.plan import ModelPlan
+from docreduce.kinds.plan import Plan
 from docreduce.text.chunking import chunk as cut_text
 from docreduce.text.chunking import split
-from docreduce.text.tokens import Tokenizer
 from docreduce.values import (
+    UNSENT,
     Cause,
     Chunk,
     ChunkResult,
@@ -22,92 +30,240 @@ from docreduce.values import (
     Result,
     Status,
 )
+from docreduce.values.errors import DocreduceError
 
-__all__ = ["ask_chunks", "chunk_result", "cut", "document_result", "too_long"]
+__all__ = [
+    "Cutter",
+    "Invalid",
+    "InvalidAnswerError",
+    "Read",
+    "chunk_result",
+    "cut_failure",
+    "document_result",
+    "failures_of",
+    "is_cut",
+    "over_chunks",
+    "over_rows",
+    "structured",
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+Asking: TypeAlias = Generator[list[Request], list[Outcome], T]
 
 MAX_SPLITS = 6
-"""Halvings of one chunk before it is failed: 64 pieces."""
+"""Halvings of a chunk that overflows: 64 pieces. A window that small holds no prompt."""
+CUT_SPLITS = 2
+"""Halvings of a chunk whose structured answer breaks off: seven calls a chunk at most."""
+MAX_ERROR_CHARS = 800
+KEPT_PLANS = 64
+"""Chunk plans that are kept: an estimate drives a document several times and cuts it once."""
 
 
-KEPT_CUTS = 256
-"""Chunk plans that are kept: a run and its estimate cut every document, and should do it once."""
-_cuts: dict[tuple[object, ...], Sequence[Chunk]] = {}
-_cuts_lock = Lock()
+class InvalidAnswerError(DocreduceError):
+    """The answer cannot be used; the message says where and why."""
+
+    kind = "invalid_output"
 
 
-def cut(document: Document, plan: ModelPlan, budget: int) -> Sequence[Chunk]:
-    """The document's chunks of at most `budget` tokens. Raises ChunkError."""
-    overlap = min(plan.overlap_tokens, budget - 1)
-    key = (document.id, hash(document.text), len(document.text), plan.tokenizer.name, budget, overlap)
-    chunks = _cuts.get(key)
-    if chunks is None:
-        chunks = cut_text(document.text, plan.tokenizer, budget, overlap_tokens=overlap, marks=document.marks)
-        with _cuts_lock:
-            _cuts[key] = chunks
-            if len(_cuts) > KEPT_CUTS:
-                del _cuts[next(iter(_cuts))]
-    return chunks
+class Cutter:
+    """Cuts documents by a plan, with `overlap_tokens` of the one before in each chunk."""
+
+    def __init__(self, plan: Plan, overlap_tokens: int = 0) -> None:
+        self._plan = plan
+        self._overlap = overlap_tokens
+        self._kept: dict[tuple[str, int], Sequence[Chunk]] = {}
+
+    def chunks(self, document: Document, budget: int) -> Sequence[Chunk]:
+        """The document's chunks of at most `budget` tokens. Raises ChunkError."""
+        key = document.digest, budget
+        found = self._kept.get(key) if document.digest else None
+        if found is None:
+            overlap = min(self._overlap, budget - 1)
+            found = cut_text(document.text, self._plan.tokenizer, budget, overlap_tokens=overlap, marks=document.marks)
+            if document.digest:
+                self._kept[key] = found
+                if len(self._kept) > KEPT_PLANS:
+                    self._kept.pop(next(iter(self._kept)), None)
+        return found
 
 
-def too_long(outcome: Outcome) -> bool:
-    """Whether the answer broke off or the request overflowed: the chunk must get smaller."""
-    if isinstance(outcome, Completion):
-        return outcome.finish_reason == "length"
-    return outcome.cause is Cause.CONTEXT_OVERFLOW
+def is_cut(outcome: Outcome) -> bool:
+    """Whether it is an answer that broke off at its limit."""
+    return isinstance(outcome, Completion) and outcome.finish_reason == "length"
 
 
-def ask_chunks(
+def over_chunks(
     document: Document,
     chunks: Sequence[Chunk],
-    tokenizer: Tokenizer,
+    plan: Plan,
     ask: Callable[[Chunk], Request],
     numbers: Iterator[int],
-) -> Generator[list[Request], list[Outcome], list[tuple[Chunk, Outcome]]]:
+    *,
+    cut_splits: int = 0,
+) -> Asking[list[tuple[Chunk, Outcome]]]:
     """One outcome a chunk, in the order of the text.
 
-    A cut answer or a context overflow splits its chunk; the pieces take their indexes from `numbers`. A
-    chunk that cannot be split any more comes back as a Failure, never as a cut answer."""
+    A chunk that overflows the window is halved, one whose answer is cut at most `cut_splits` times; the pieces take
+    their indexes from `numbers`. What cannot be halved comes back as it is."""
     done: list[tuple[Chunk, Outcome]] = []
     todo = [(chunk, 0) for chunk in chunks]
     while todo:
         outcomes = yield [ask(chunk) for chunk, _ in todo]
         again = []
         for (chunk, depth), outcome in zip(todo, outcomes, strict=True):
-            if not too_long(outcome):
-                done.append((chunk, outcome))
-                continue
-            pieces = split(chunk, document.text, tokenizer, marks=document.marks) if depth < MAX_SPLITS else []
-            if not pieces:
-                done.append((chunk, _unsplittable(outcome)))
+            splits = cut_splits if is_cut(outcome) else MAX_SPLITS if _overflows(outcome) else 0
+            pieces = split(chunk, document.text, plan.tokenizer, marks=document.marks) if depth < splits else []
             again += [(replace(piece, index=next(numbers)), depth + 1) for piece in pieces]
+            if not pieces:
+                done.append((chunk, outcome))
         todo = again
     return sorted(done, key=lambda pair: (pair[0].span.start, pair[0].span.end))
 
 
-def _unsplittable(outcome: Outcome) -> Failure:
+def _overflows(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.cause is Cause.CONTEXT_OVERFLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """An answer that cannot be used, and what is wrong with it."""
+
+    answer: Completion
+    wrong: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read(Generic[T]):
+    """What was read of a chunk's answer; `value` is None where `outcome` is a failure. `rejected`: answers before."""
+
+    chunk: Chunk
+    outcome: Outcome
+    value: T | None = None
+    rejected: Sequence[str] = ()
+
+
+def structured(
+    document: Document,
+    chunks: Sequence[Chunk],
+    plan: Plan,
+    ask: Callable[[Chunk, Sequence[Invalid]], Request],
+    read: Callable[[str], T],
+    *,
+    max_repairs: int,
+) -> Asking[list[Read[T]]]:
+    """Every chunk's answer as `read` makes it, in the order of the text.
+
+    An answer that `read` refuses (InvalidAnswerError) is asked again as a whole, with what was wrong, up to
+    `max_repairs` times: `ask` is given the invalid answers so far. What stays invalid or cut is a Failure."""
+    numbers = count(len(chunks))
+    invalid: dict[int, list[Invalid]] = defaultdict(list)
+    done: list[Read[T]] = []
+    todo = list(chunks)
+    while todo:
+        answered = yield from over_chunks(
+            document, todo, plan, lambda chunk: ask(chunk, invalid[chunk.index]), numbers, cut_splits=CUT_SPLITS
+        )
+        todo = []
+        for chunk, outcome in answered:
+            before = invalid[chunk.index]
+            each = _read(chunk, outcome, plan, read)
+            if isinstance(each, str):
+                before.append(Invalid(cast(Completion, outcome), each))
+                if len(before) <= max_repairs:
+                    todo.append(chunk)
+                    continue
+                failed = Failure(key=outcome.key, cause=Cause.INVALID_OUTPUT, message=f"chunk {chunk.index}: {each}")
+                each = Read(chunk=chunk, outcome=failed)
+            if isinstance(each.outcome, Failure):
+                each = replace(each, rejected=[one.answer.key for one in before])
+            done.append(each)
+    return sorted(done, key=lambda each: (each.chunk.span.start, each.chunk.span.end))
+
+
+def _read(chunk: Chunk, outcome: Outcome, plan: Plan, read: Callable[[str], T]) -> Read[T] | str:
+    """What was read of the outcome, or what is wrong with its answer."""
     if isinstance(outcome, Failure):
-        return outcome
-    return Failure(key=outcome.key, cause=Cause.CUT, message="the answer was cut, and the chunk cannot get smaller")
+        return Read(chunk=chunk, outcome=outcome)
+    if is_cut(outcome):
+        return Read(chunk=chunk, outcome=cut_failure(outcome, plan))
+    try:
+        return Read(chunk=chunk, outcome=outcome, value=read(outcome.text))
+    except InvalidAnswerError as error:
+        return error.message[:MAX_ERROR_CHARS]
 
 
-NOT_SENT = frozenset(
-    {
-        Cause.BUDGET,
-        Cause.STOPPED,
-        Cause.AUTHENTICATION,
-        Cause.CREDIT,
-        Cause.PERMISSION,
-        Cause.UNKNOWN_MODEL,
-    }
-)
-"""Causes that say nothing about the document: its run ended before it was done, and the next one goes on."""
+def cut_failure(outcome: Outcome, plan: Plan) -> Failure:
+    """What an answer that broke off at its limit comes to, where nothing smaller can be asked."""
+    message = f"the answer was cut at {plan.max_output_tokens} tokens: raise model.max_output_tokens"
+    return Failure(key=outcome.key, cause=Cause.CUT, message=message)
+
+
+def failures_of(answered: Sequence[tuple[Chunk, Outcome]], plan: Plan) -> list[Failure]:
+    """The failures among the outcomes, in order, with one for each answer that broke off."""
+    outcomes = [cut_failure(outcome, plan) if is_cut(outcome) else outcome for _, outcome in answered]
+    return [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+
+
+@dataclass(slots=True)
+class Apart(Generic[T]):
+    """Packed rows' answers taken apart: by the row's place in the unit. `alone` are to be asked one by one."""
+
+    answered: dict[int, tuple[T, Completion]] = field(default_factory=dict)
+    failed: dict[int, Failure] = field(default_factory=dict)
+    alone: list[int] = field(default_factory=list)
+
+
+def over_rows(
+    rows: Sequence[int],
+    ask: Callable[[Sequence[int]], Request],
+    take_apart: Callable[[Sequence[int], str], Mapping[int, T]],
+) -> Asking[Apart[T]]:
+    """Ask for all rows in one request, in halves where the answer was cut, too long or no answer at all.
+
+    `take_apart` gives what is valid by row and leaves the others out; they are to be asked alone, as is a single
+    row. It raises InvalidAnswerError where there is nothing to take apart."""
+    apart: Apart[T] = Apart()
+    todo = [list(rows)]
+    while todo:
+        groups, todo = todo, []
+        outcomes = yield [ask(group) for group in groups]
+        for group, outcome in zip(groups, outcomes, strict=True):
+            missing = group
+            if isinstance(outcome, Failure) and not _overflows(outcome):
+                apart.failed |= dict.fromkeys(group, outcome)
+                continue
+            if isinstance(outcome, Completion) and not is_cut(outcome):
+                try:
+                    found = take_apart(group, outcome.text)
+                except InvalidAnswerError:
+                    found = {}
+                apart.answered |= {row: (value, outcome) for row, value in found.items()}
+                missing = [row for row in group if row not in found]
+            if missing == group:
+                half = (len(group) + 1) // 2
+                halves = [group[:half], group[half:]]
+                todo += [part for part in halves if len(part) > 1]
+                apart.alone += [part[0] for part in halves if len(part) == 1]
+            else:
+                apart.alone += missing
+    apart.alone.sort()
+    return apart
 
 
 def chunk_result(chunk: Chunk, outcome: Outcome) -> ChunkResult:
-    """The chunk's row: ok with the answer's text, else failed or skipped with the reason."""
+    """The chunk's row: ok (partial where it was cut) with the answer and who gave it, else the reason there is none."""
     if isinstance(outcome, Completion):
-        return ChunkResult(chunk=chunk, status="ok", output=outcome.text)
-    status: Status = "skipped" if outcome.cause in NOT_SENT else "failed"
+        cut = is_cut(outcome)
+        return ChunkResult(
+            chunk=chunk,
+            status="partial" if cut else "ok",
+            error=f"{Cause.CUT}: the answer broke off" if cut else None,
+            output=outcome.text,
+            model=outcome.model,
+            endpoint=outcome.endpoint,
+        )
+    status: Status = "skipped" if outcome.cause in UNSENT else "failed"
     return ChunkResult(chunk=chunk, status=status, error=f"{outcome.cause}: {outcome.message}")
 
 
@@ -118,14 +274,15 @@ def document_result(
 
     skipped where the run ended before it was done, failed where nothing was answered, partial where something
     is missing, else ok."""
-    unsent = [failure for failure in failures if failure.cause in NOT_SENT]
+    unsent = [failure for failure in failures if failure.cause in UNSENT]
     status: Status = "skipped" if unsent else "ok" if not failures else "partial" if answered else "failed"
-    told = next(iter(unsent or failures), None)
+    named = next(iter(unsent or failures), None)
+    more = f" (and {len(failures) - 1} more)" if named and len(failures) > 1 else ""
     return Result(
         status=status,
-        error_kind=told.cause.value if told else None,
-        error=told.message if told else None,
+        error_kind=named.cause.value if named else None,
+        error=named.message + more if named else None,
         summary=summary if status in {"ok", "partial"} else None,
         chunks=chunks,
-        rejected=[failure.key for failure in failures if failure.key and failure.cause not in NOT_SENT],
+        rejected=[failure.key for failure in failures if failure.key and failure.cause not in UNSENT],
     )

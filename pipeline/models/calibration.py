@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from zlib import crc32
 
-from docreduce.desk.ledger import Sample
-from docreduce.models.pricing import Ratio, TextKind
+from docreduce.models.catalogue import Ratio, TextKind
+from docreduce.models.routes import Route
 from docreduce.values import Attempt, Cause, Request
 
-__all__ = ["Answers", "Calibration", "learn", "sample", "text_kind"]
+__all__ = ["Answers", "Calibration", "Sample", "learn", "sample", "text_kind"]
 
 TOKENS_PER_WORD = Ratio(1.2, 1.4, 2.2)
 """Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9."""
@@ -38,40 +39,69 @@ ENOUGH = 20
 """Samples from which on new plans trust what was seen."""
 
 
-def text_kind(text: str) -> TextKind:
-    """What tokenizers see in `text`, from its first, middle and last words: they differ on these kinds."""
-    middle = len(text) // 2
-    part = text if len(text) <= 300 else text[:100] + text[middle - 50 : middle + 50] + text[-100:]
-    visible = max(1, len(part) - part.count(" "))
-    if not part.isascii() and sum(c > "\u036f" for c in part) > 0.3 * visible:
-        return "nonlatin"
-    if len(_DIGITS.sub("", part)) < len(part) - 0.25 * visible:
-        return "digits"
-    return "code" if len(_SYMBOLS.sub("", part)) < len(part) - 0.08 * visible else "prose"
-
-
 _DIGITS = re.compile(r"\d+")
 _SYMBOLS = re.compile(r"[{}\[\]<>=;_\\|#@/*+&^~$`]+")
 
 
-def sample(request: Request, attempt: Attempt) -> Sample | None:
-    """What `attempt` teaches; None where nobody counted it.
+def text_kind(text: str) -> str:
+    """What tokenizers see in `text`, from its first, middle and last words: they differ on these kinds.
 
-    Its `text_kind` says three things: the kind of text, what was asked for, and what was wrong with the answer."""
+    "code", "digits", "latin0" to "latin2" by the share of letters that are not ASCII (English, German, Vietnamese),
+    else the script by its Unicode name: "devanagari", "cjk"."""
+    middle = len(text) // 2
+    part = text if len(text) <= 300 else text[:100] + text[middle - 50 : middle + 50] + text[-100:]
+    visible = max(1, len(part) - part.count(" "))
+    other = [] if part.isascii() else [c for c in part if c > "\x7f" and c.isalpha()]
+    scripts = Counter(unicodedata.name(c, "?").split()[0].lower() for c in other if c > "\u024f")
+    scripts.pop("latin", None)  # Vietnamese letters with two marks stand far above
+    if sum(scripts.values()) > 0.3 * visible:
+        return scripts.most_common(1)[0][0]
+    if len(_DIGITS.sub("", part)) < len(part) - 0.25 * visible:
+        return "digits"
+    if len(_SYMBOLS.sub("", part)) < len(part) - 0.08 * visible:
+        return "code"
+    return "latin0" if len(other) <= 0.01 * visible else "latin1" if len(other) <= 0.1 * visible else "latin2"
+
+
+def prior_kind(kind: str) -> TextKind:
+    """Which of the catalogue's four kinds of text a prior for `kind` stands under."""
+    if kind in {"code", "digits"}:
+        return cast(TextKind, kind)
+    return "prose" if kind.startswith("latin") else "nonlatin"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a call really took: our count of its input beside the service's, and the tokens of its output.
+
+    `text_kind` says three things: the kind of text, what was asked for, and what was wrong with the answer."""
+
+    endpoint: str
+    model: str
+    text_kind: str
+    stage: str
+    counted_tokens: int
+    input_tokens: int
+    output_tokens: int
+
+
+def sample(request: Request, attempt: Attempt, route: Route, *, cut: bool) -> Sample | None:
+    """What `attempt` on `route` teaches; None where nobody counted it."""
     usage, wrong = attempt.usage, "-"
     if attempt.outcome == Cause.CONTEXT_OVERFLOW:
         wrong = "overflow"
-    elif usage is None or attempt.billing != "charged" or not request.input_tokens:
+    elif usage is None or attempt.billing != "charged" or not request.tokens:
         return None
     elif attempt.outcome != "ok":
         wrong = "again"
-    elif attempt.finish_reason == "length":
+    elif cut:
         wrong = "cut"
     return Sample(
-        model=f"{request.provider}/{request.model}",
+        endpoint=route.endpoint,
+        model=route.model,
         text_kind=f"{text_kind(request.messages[-1].content)} {_asked(request)} {wrong}",
         stage=request.stage,
-        counted_tokens=request.input_tokens,
+        counted_tokens=request.tokens,
         input_tokens=usage.input_tokens if usage else 0,
         output_tokens=usage.output_tokens if usage else 0,
     )
@@ -97,30 +127,32 @@ class Calibration:
     """What is expected of a model. `seen`: answers it rests on.
 
     `fit_ratio`: model tokens per token of ours that hardly any request passes, for the room of new plans; `fit_tokens`:
-    our count of the smallest request that was refused as too long. `top_ratio`: the most any request came to.
-    `again`: attempts a call that were charged and brought nothing, and `again_output` their tokens. `resolve`: second
-    looks at borders a call of an extraction, `resolve_size`: our count of their input, their tokens of output."""
+    our count of the smallest request that was refused as too long. `top_ratios`: the most any request came to, by kind
+    of text. `again`: attempts a call that were charged and brought nothing, and `again_output` their tokens."""
 
-    ratios: Mapping[TextKind, Ratio]
+    ratios: Mapping[str, Ratio]
     seen: int
     fit_ratio: float | None
     fit_tokens: int | None
-    top_ratio: float
+    top_ratios: Mapping[str, float]
     again: Ratio
     again_output: float
-    resolve: Ratio
-    resolve_size: tuple[float, float]
     _outputs: Mapping[tuple[str, str], tuple[float, float, float]]  # mean, variance, number
     _per_word: float | None
     _cut: Mapping[str, Ratio]
     _invalid: Mapping[str, Ratio]
+    _prior: Mapping[TextKind, Ratio]
 
-    def output(self, request: Request, ratio: Ratio) -> Answers:
-        """Tokens of the answer to `request`, never above its limit. `ratio`: the model's tokens for one of ours."""
+    def ratio(self, kind: str) -> Ratio:
+        """The model's tokens for one of ours in texts of that kind."""
+        return self.ratios.get(kind) or self._prior[prior_kind(kind)]
+
+    def output(self, request: Request, ratio: Ratio, limit: int) -> Answers:
+        """Tokens of the answer to `request`, never above `limit`. `ratio`: the model's tokens for one of ours."""
         seen = self._outputs.get((request.stage, _asked(request)))
         prior = _prior(request, ratio, self._per_word)
         learned = _normal(*seen, prior, own_sd=0.3, floor=0.02) if seen else Answers(prior)
-        most = float(request.max_output_tokens)
+        most = float(limit)
         mean = learned.mean
         return Answers(Ratio(min(mean.low, most), min(mean.expected, most), min(mean.high, most)), learned.sd)
 
@@ -166,18 +198,20 @@ def learn(samples: Iterable[Sample], prior: Mapping[TextKind, Ratio]) -> Calibra
     answered = {asked: wrong[asked, "-"] + wrong[asked, "cut"] for asked in every}
     large = _usual([s.input_tokens / s.counted_tokens for s, *_ in counted if s.counted_tokens >= 200])
     again = [each.sample.output_tokens for each in told if each.wrong == "again"]
-    looks = [each.sample for each in told if each.sample.stage == "resolve"]
-    mapped = sum(number for (asked, stage), number in stages.items() if asked[0] == "s" and stage == "map")
+    kinds = {each.kind for each in counted}
     return Calibration(
-        ratios={kind: _ratio([each.sample for each in counted if each.kind == kind], prior[kind]) for kind in prior},
+        ratios={
+            kind: _ratio([each.sample for each in counted if each.kind == kind], prior[prior_kind(kind)])
+            for kind in kinds
+        },
         seen=len(counted),
         fit_ratio=1.05 * max(large) if len(large) >= ENOUGH else None,
         fit_tokens=min((each.sample.counted_tokens for each in told if each.wrong == "overflow"), default=None),
-        top_ratio=max(large, default=0.0),
+        top_ratios={
+            kind: max(s.input_tokens / s.counted_tokens for s, word, *_ in counted if word == kind) for kind in kinds
+        },
         again=_share(len(again), sum(answered.values()), AGAIN),
         again_output=_mean(again),
-        resolve=_share(len(looks), mapped, 0.0),
-        resolve_size=(_mean(look.counted_tokens for look in looks), _mean(look.output_tokens for look in looks)),
         _outputs={which: _moments(lengths) for which, lengths in outputs.items()},
         _per_word=_fill(outputs),
         _cut={asked: _share(wrong[asked, "cut"], answered[asked], CUT) for asked in every},
@@ -186,6 +220,7 @@ def learn(samples: Iterable[Sample], prior: Mapping[TextKind, Ratio]) -> Calibra
             asked: _share(repairs := stages[asked, "repair"], stages[asked, "map"] + repairs, INVALID)
             for asked in every
         },
+        _prior=prior,
     )
 
 
@@ -239,7 +274,7 @@ def _normal(mean: float, squares: float, number: float, prior: Ratio, *, own_sd:
 
 def _prior(request: Request, ratio: Ratio, per_word: float | None) -> Ratio:
     if request.schema is not None or not request.max_words:
-        return EXTRACTION * len(request.documents)
+        return EXTRACTION * len(request.serves)
     if per_word is not None:  # other lengths were asked for: their fill tells more of this one than a guess
         return OTHER_LENGTH * per_word * request.max_words
     return TOKENS_PER_WORD * FILL * ratio * request.max_words

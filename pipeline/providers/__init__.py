@@ -1,101 +1,93 @@
-"""One file a dialect, and the registry that finds them by the job file's `model.provider`."""
+"""The wire: a request rendered for a route, sent, and its reply read. One file a dialect, and the registry of them.
+
+The parts, in the order a call passes them: `manner` (how the route is asked now), a dialect (`openai`, `anthropic`,
+`modelslab`) with `schemas`, `http`, `replies` with `draft`, `usage` and `stream`; or `refusals` with `faults`,
+`wording` and `waits`. `secrets` and `addresses` keep the key where it belongs.
+"""
 
 from __future__ import annotations
 
 import importlib
-import ipaddress
 import os
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol
 
-from docreduce.config import ModelSettings
-from docreduce.values import Provider
+from docreduce.providers.addresses import checked, enforces, proxy_for, variable_name
 from docreduce.values.errors import JobError
 
 if TYPE_CHECKING:
-    from docreduce.providers.http import HttpProvider
-    from docreduce.text.tokens import Tokenizer
+    from docreduce.models.routes import Route
+    from docreduce.providers.dialect import Dialect
+    from docreduce.settings import EndpointSettings
+    from docreduce.values import Reply, Request
 
-__all__ = ["list_models", "open_provider"]
+__all__ = ["Provider", "endpoint", "enforces_schemas", "open_provider"]
 
 
-def open_provider(settings: ModelSettings, *, tokenizer: Tokenizer) -> Provider:
-    """The provider the job file names. `tokenizer` counts for the offline one; services count themselves.
+class Provider(Protocol):
+    """Who answers the requests of one route."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said once to the user: how the route is asked otherwise than the job says. It grows."""
+        ...
+
+    async def send(self, request: Request, *, timeout_s: float) -> Reply:
+        """One attempt. Never raises for what the service or the network does."""
+        ...
+
+    async def count_tokens(self, request: Request) -> int:
+        """Input tokens of `request` by the service's own count. Raises RefusedError where it has none."""
+        ...
+
+    async def list_models(self) -> list[str]:
+        """The ids of the models the service offers now, sorted. Raises RefusedError if it does not say."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+def open_provider(route: Route, settings: EndpointSettings) -> Provider:
+    """The provider that `route` names, at the address and with the key of `settings`.
 
     Raises JobError for a base URL the key must not travel to, or a key that is not in the environment."""
-    if settings.provider == "offline":
-        from docreduce.providers.offline import OfflineProvider
+    from docreduce.providers.http import HttpProvider
+    from docreduce.providers.secrets import ApiKey
 
-        return OfflineProvider(tokenizer)
-    return _open_http(settings)
-
-
-async def list_models(settings: ModelSettings) -> list[str]:
-    """The ids of the models the service offers now, sorted. Raises JobError as `open_provider`, RefusedError."""
-    if settings.provider == "offline":
-        return []
-    provider = _open_http(settings)
-    try:
-        return await provider.list_models()
-    finally:
-        await provider.aclose()
-
-
-def _open_http(settings: ModelSettings) -> HttpProvider:
-    from docreduce.providers.http import ApiKey, HttpProvider
-    from httpx import InvalidURL
-
-    dialect = importlib.import_module(f"docreduce.providers.{settings.provider}").DIALECT
-    base_url = settings.base_url or dialect.base_url
-    loopback = _checked(base_url, settings.allow_insecure_base_url)
-    variable = settings.api_key_env or dialect.key_env
+    dialect = _dialect(settings, route.dialect)
+    address = checked(settings.base_url or dialect.base_url, insecure=settings.allow_insecure_base_url)
+    variable = variable_name(settings.api_key_env or dialect.key_env)
     key = os.environ.get(variable, "").strip()
-    if not key and not loopback:
+    if not key and not address.loopback:
         raise JobError(
             f"model.provider {settings.provider!r} needs a key, and the environment variable {variable} is not set",
             hint=f"Set {variable}, or name another variable in model.api_key_env.",
         )
     if not key.isascii() or not key.isprintable():
         raise JobError(f"the key in {variable} holds characters that no key has")
-    proxy = None if loopback else _proxy(base_url)
-    try:
-        return HttpProvider(dialect, settings, ApiKey(key), proxy=proxy)
-    except InvalidURL as error:
-        raise JobError(f"model.base_url {base_url!r}: {error}") from error
-    except ValueError as error:
-        raise JobError(f"the proxy that the environment names is none: {error}") from error
+    return HttpProvider(dialect, route, address, ApiKey(key), proxy=proxy_for(address))
 
 
-def _checked(base_url: str, allow_insecure: bool) -> bool:
-    """Whether `base_url` is this machine. Raises JobError if a key must not be sent there."""
-    try:
-        parts = urlsplit(base_url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise JobError(f"model.base_url {base_url!r}: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise JobError(f"model.base_url {base_url!r} is not an http or https address")
-    if parts.username is not None or parts.password is not None:
-        raise JobError("model.base_url holds a user name or password", hint="Keys belong in the environment.")
-    loopback = _is_loopback(host)
-    if parts.scheme == "http" and not loopback and not allow_insecure:
-        raise JobError(
-            f"model.base_url {base_url!r}: over http the key would travel readable",
-            hint="Use https, or set model.allow_insecure_base_url = true.",
-        )
-    return loopback
+def endpoint(settings: EndpointSettings) -> str:
+    """The address of the API as bills and ledger name it. Raises JobError for one that a key must not travel to."""
+    if settings.provider == "offline":
+        return "offline"
+    base_url = settings.base_url or _dialect(settings, settings.provider).base_url
+    address = checked(base_url, insecure=settings.allow_insecure_base_url)
+    return address.below("")
 
 
-def _proxy(base_url: str) -> str | None:
-    """The proxy that the environment names for this address (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)."""
-    from urllib.request import getproxies, proxy_bypass
+def enforces_schemas(settings: EndpointSettings) -> bool:
+    """Whether the service is known to keep to a schema strictly, so that json_schema is the best form to try first."""
+    if settings.provider == "offline":
+        return False
+    return enforces(_dialect(settings, settings.provider), endpoint(settings))
 
-    parts = urlsplit(base_url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _dialect(settings: EndpointSettings, name: str) -> Dialect:
+    """The dialect of the file `name`, or one of ModelsLab's two."""
+    two = settings.provider == "modelslab"
+    module = importlib.import_module(f"docreduce.providers.{settings.provider if two else name}")
+    found: Dialect = module.MESSAGES if two and "anthropic" in (settings.dialect, name) else module.DIALECT
+    return found

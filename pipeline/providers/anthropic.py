@@ -6,62 +6,81 @@ Source: the API reference of POST /v1/messages, version 2023-06-01.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from docreduce.config import ModelSettings
 from docreduce.providers.dialect import (
     TOOL_NAME,
     Dialect,
-    Draft,
     HttpRequest,
+    alternating,
     dump,
     listing,
     mapping,
-    token_count,
+    most_output,
+    with_schema,
     word,
 )
-from docreduce.values import Request, Usage
+from docreduce.providers.schemas import for_anthropic
+from docreduce.providers.usage import anthropic_usage
+from docreduce.values import Request
+
+if TYPE_CHECKING:
+    from docreduce.models.routes import Route
+    from docreduce.providers.draft import Draft
+    from docreduce.providers.manner import Manner
+    from docreduce.settings import StructuredOutput
 
 __all__ = ["DIALECT"]
 
-
-def _encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
-    """The POST of a message. top_p is left out: newer models refuse it beside a temperature."""
-    body = _body(request, stream=settings.stream)
-    return HttpRequest(path="/v1/messages", headers=_headers(key), body=dump(body))
+_COUNTED = ("model", "system", "messages", "tools", "tool_choice")
 
 
-def _encode_count(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+def _encode(request: Request, route: Route, manner: Manner, key: str) -> HttpRequest:
+    """The POST of a message."""
+    body, form = _body(request, route, manner)
+    return HttpRequest(path=DIALECT.chat_path, headers=_headers(key), body=dump(body), keys=frozenset(body), form=form)
+
+
+def _count(request: Request, route: Route, manner: Manner, key: str) -> HttpRequest:
     """The POST that counts the input tokens of `request`."""
-    body = _body(request, stream=False)
-    counted: dict[str, Any] = {
-        name: body[name] for name in ("model", "system", "messages", "tools", "tool_choice") if name in body
-    }
+    body, _ = _body(request, route, manner)
+    counted = {name: body[name] for name in _COUNTED if name in body}
     return HttpRequest(path="/v1/messages/count_tokens", headers=_headers(key), body=dump(counted))
 
 
-def _body(request: Request, *, stream: bool) -> dict[str, Any]:
-    """All of the body. System messages stand apart; the temperature is at most 1."""
-    turns = [{"role": m.role, "content": m.content} for m in request.messages if m.role != "system"]
+def _body(request: Request, route: Route, manner: Manner) -> tuple[dict[str, Any], StructuredOutput | None]:
+    """All of the body, and the form it asks for. System messages stand apart; json_object has no counterpart here: the
+    prompt asks for it.
+
+    A schema that this request's form cannot say goes by the next one that can."""
+    forms = manner.forms if request.schema is not None else ()
+    schema = request.schema or "{}"
+    strict = for_anthropic(schema) if forms and forms[0] == "json_schema" else None
+    form = next((form for form in forms if form != "json_schema" or strict), None)
+    turns = with_schema(request.messages, schema if form in ("prompt", "json_object") else None)
+    system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system" and turn["content"])
+    sampling = {name: value for name, value in route.sampling.stated().items() if name in DIALECT.parameters}
+    if "temperature" in sampling:
+        sampling["temperature"] = min(sampling["temperature"], DIALECT.top_temperature)
     body: dict[str, Any] = {
-        "model": request.model,
-        "max_tokens": request.max_output_tokens,
-        "temperature": min(request.temperature, 1.0),
-        "messages": turns,
+        "model": route.model,
+        "max_tokens": most_output(route, manner),
+        **({"system": system} if system and not manner.folded else {}),
+        "messages": alternating(turns) if manner.folded else [turn for turn in turns if turn["role"] != "system"],
+        **sampling,
     }
-    if system := "\n\n".join(m.content for m in request.messages if m.role == "system" and m.content):
-        body["system"] = system
-    schema = orjson.Fragment(request.schema or '{"type":"object"}')
-    if request.structured_output == "tools":
-        body["tools"] = [{"name": TOOL_NAME, "description": "Record the answer.", "input_schema": schema}]
-        body["tool_choice"] = {"type": "tool", "name": TOOL_NAME, "disable_parallel_tool_use": True}
-    elif request.structured_output == "json_schema":
-        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
-    # json_object has no counterpart here: the prompt asks for it.
-    if stream:
+    if form == "tools":
+        tool = {"name": TOOL_NAME, "description": "Record the answer.", "input_schema": orjson.Fragment(schema)}
+        body["tools"] = [tool]
+        if manner.choice != "auto":
+            named = {"type": "tool", "name": TOOL_NAME} if manner.choice == "named" else {"type": "any"}
+            body["tool_choice"] = {**named, "disable_parallel_tool_use": True}
+    elif form == "json_schema":
+        body["output_config"] = {"format": {"type": "json_schema", "schema": strict}}
+    if route.stream:
         body["stream"] = True
-    return body
+    return {name: value for name, value in body.items() if name not in manner.without}, form
 
 
 def _headers(key: str) -> dict[str, str]:
@@ -73,14 +92,11 @@ def _headers(key: str) -> dict[str, str]:
 def _read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole message to `draft`. Thinking blocks are no part of the answer."""
     draft.id = word(body.get("id"))
-    draft.finish = word(body.get("stop_reason"))
-    draft.add_usage(body.get("usage"))
+    _end(body, draft)
+    _spent(body.get("usage"), draft)
     draft.found = isinstance(body.get("content"), list)
     for index, block in enumerate(map(mapping, listing(body.get("content")))):
-        if block.get("type") == "tool_use":
-            draft.add_call(index, block.get("input"))
-        elif block.get("type") == "text":
-            draft.add(block.get("text"))
+        _block(block, index, draft)
 
 
 def _read_event(event: Mapping[str, Any], draft: Draft) -> None:
@@ -89,39 +105,58 @@ def _read_event(event: Mapping[str, Any], draft: Draft) -> None:
     if kind == "message_start":
         message = mapping(event.get("message"))
         draft.id, draft.found = word(message.get("id")), True
-        draft.add_usage(message.get("usage"))
+        _spent(message.get("usage"), draft)
+    elif kind == "content_block_start":
+        block = mapping(event.get("content_block"))
+        if block.get("input") != {}:  # an empty object stands for arguments that are still to come
+            _block(block, event.get("index"), draft)
     elif kind == "content_block_delta":
         delta = mapping(event.get("delta"))
         draft.found = True
-        index = event.get("index")
         draft.add(delta.get("text"))
-        draft.add_call(index if isinstance(index, int) else 0, delta.get("partial_json"))
+        draft.add_thought(delta.get("thinking"))
+        draft.add_call(event.get("index"), delta.get("partial_json"))
     elif kind == "message_delta":
-        draft.finish = word(mapping(event.get("delta")).get("stop_reason")) or draft.finish
-        draft.add_usage(event.get("usage"))
+        _end(mapping(event.get("delta")), draft)
+        _spent(event.get("usage"), draft)
     elif kind == "message_stop":
         draft.done = True
 
 
-def _usage(stated: Mapping[str, Any]) -> Usage | None:
-    """All input tokens: `input_tokens` leaves out what was written to and read from the cache."""
-    fresh, given = token_count(stated.get("input_tokens")), token_count(stated.get("output_tokens"))
-    if fresh is None or given is None:
-        return None
-    written = token_count(stated.get("cache_creation_input_tokens")) or 0
-    cached = token_count(stated.get("cache_read_input_tokens")) or 0
-    return Usage(input_tokens=fresh + written + cached, output_tokens=given, cached_input_tokens=cached)
+def _block(block: Mapping[str, Any], index: object, draft: Draft) -> None:
+    if block.get("type") == "tool_use":
+        draft.add_call(index, block.get("input"))
+    elif block.get("type") == "text":
+        draft.add(block.get("text"))
+    elif block.get("type") == "thinking":
+        draft.add_thought(block.get("thinking"))
+
+
+def _end(stated: Mapping[str, Any], draft: Draft) -> None:
+    draft.finish = word(stated.get("stop_reason")) or draft.finish
+    details = mapping(stated.get("stop_details"))
+    if draft.finish == "refusal":
+        draft.add_refusal(details.get("explanation") or details.get("category"))
+
+
+def _spent(usage: object, draft: Draft) -> None:
+    draft.add_usage(usage)
+    draft.tier = word(mapping(usage).get("service_tier")) or draft.tier
 
 
 DIALECT = Dialect(
     name="anthropic",
     base_url="https://api.anthropic.com",
     key_env="ANTHROPIC_API_KEY",
+    chat_path="/v1/messages",
+    models_path="/v1/models?limit=1000",
+    parameters=frozenset({"temperature", "top_p"}),
     encode=_encode,
     read=_read,
     read_event=_read_event,
-    usage=_usage,
+    usage=anthropic_usage,
     headers=_headers,
-    models_path="/v1/models?limit=1000",
-    encode_count=_encode_count,
+    count=_count,
+    enforces=("api.anthropic.com",),
+    top_temperature=1.0,
 )

@@ -1,66 +1,63 @@
-"""What the dialects share: an HTTP request and response as values, the draft of an answer, the dialect itself."""
+"""What the dialects share: the dialect itself, HTTP requests and responses as values, a call, JSON read warily."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from docreduce.config import ModelSettings
-from docreduce.values import FinishReason, Request, Usage
+from docreduce.values import Message, Request, Usage
 from docreduce.values.unicode import well_formed
 
+if TYPE_CHECKING:
+    from docreduce.models.routes import Route
+    from docreduce.providers.draft import Draft
+    from docreduce.providers.manner import Asking, Manner
+    from docreduce.settings import StructuredOutput
+
 __all__ = [
-    "FINISH",
+    "MOST_TOKENS",
+    "SCHEMA_WORDS",
     "TOOL_NAME",
+    "Call",
     "Dialect",
-    "Draft",
     "HttpRequest",
     "HttpResponse",
+    "alternating",
     "dump",
     "listing",
     "mapping",
+    "most_output",
     "token_count",
+    "with_schema",
     "word",
 ]
 
 TOOL_NAME = "record"
-"""The one forced tool of a request whose `structured_output` is "tools"."""
+"""The one tool of a request that is asked in the form "tools"."""
 
-FINISH: Mapping[str, FinishReason] = {
-    # OpenAI
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "error": "error",
-    # Anthropic
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "length",  # a turn that was to go on is no whole answer
-    "refusal": "content_filter",
-    # servers that pass the model's own words on
-    "eos": "stop",
-    "model_length": "length",
-}
-"""Why an answer ended, by any service's word for it: they mean the same wherever two have the same."""
+SCHEMA_WORDS = (
+    "Answer with the JSON object alone, no prose, no code fence. It must be valid against this JSON Schema:\n"
+)
+"""Before the schema, where it stands in the prompt."""
 
-MAX_TOKENS_SEEN = 2**53
-"""A token count past this is nonsense and would not fit the ledger's columns."""
+MOST_TOKENS = 10_000_000
+"""More tokens than any model's window holds (Llama 4 Scout's, the largest known): a count past this is nonsense."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """A POST below the base URL, or a GET where there is no body. Both may hold the key, so repr shows neither."""
+    """A POST below the base URL, or a GET where there is no body. Both may hold the key, so repr shows neither.
+
+    `keys` are the names at the top of the body: a refusal can be about one of them; `form` is the form of structured
+    output that the body asks for, None where it asks for text."""
 
     path: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    keys: frozenset[str] = frozenset()
+    form: StructuredOutput | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,66 +70,59 @@ class HttpResponse:
     received_at: float
 
 
-@dataclass(slots=True, kw_only=True)
-class Draft:
-    """An answer while it is read, whole or event by event. `calls`: tool-call arguments by the call's index."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request as it was sent: whom it asks, in which manner, and the route's state, which a refusal changes.
 
-    content: list[str] = field(default_factory=list)
-    calls: dict[int, list[str]] = field(default_factory=dict)
-    finish: str | None = None
-    usage: dict[str, Any] = field(default_factory=dict)
-    refusal: str | None = None
-    id: str | None = None
-    found: bool = False  # something in the shape of an answer was there
-    done: bool = False  # the stream said so itself
-    chars: int = 0  # of content and arguments together
+    `redact` takes the key out of a text."""
 
-    def add(self, text: object) -> None:
-        """Add content; what is no string is none."""
-        if isinstance(text, str):
-            self.content.append(text)
-            self.chars += len(text)
-
-    def add_call(self, index: int, arguments: object) -> None:
-        """Add to the arguments of a tool call: a piece of JSON text, or all of it parsed."""
-        if isinstance(arguments, (dict, list)):
-            arguments = orjson.dumps(arguments).decode()
-        if isinstance(arguments, str):
-            self.calls.setdefault(index, []).append(arguments)
-            self.chars += len(arguments)
-
-    def add_usage(self, stated: object) -> None:
-        """Add what is stated of the usage; a later word counts."""
-        self.usage.update({name: value for name, value in mapping(stated).items() if value is not None})
+    request: Request
+    route: Route
+    manner: Manner
+    asking: Asking
+    sent: HttpRequest
+    redact: Callable[[str], str] = str
 
     @property
-    def text(self) -> str:
-        """The tool call's arguments where there is one, otherwise the content."""
-        calls = ["".join(parts) for _, parts in sorted(self.calls.items())]
-        if not any(calls):
-            return "".join(self.content)
-        return calls[0] if len(calls) == 1 else _joined(calls)
+    def limit(self) -> int:
+        """Tokens that the answer may have."""
+        return most_output(self.route, self.manner)
+
+    @property
+    def asked(self) -> str:
+        """All text of the request, which an error may echo."""
+        return "\n".join(message.content for message in self.request.messages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One service's language. Pure: nothing here waits, sends or knows the time.
 
-    `key_env` is the variable that holds the key where the job names none; `encode(request, settings, key)` gives the
-    POST; `read(body, draft)` takes a whole answer's JSON and `read_event(event, draft)` one event's; `usage` is None
-    where the tokens were not stated; `headers(key)` authenticates a GET of `models_path`; `encode_count` is the POST
-    that counts a request's tokens, None where the service has none."""
+    `key_env` is the variable that holds the key where the job names none; `encode(request, route, manner, key)` gives
+    the POST; `read(body, draft)` takes a whole answer's JSON and `read_event(event, draft)` one event's; `usage` is
+    None where the tokens were not stated; `headers(key)` authenticates a GET of `models_path`; `count` is the POST
+    that counts a request's tokens, None where the service has none. `parameters` are the sampling parameters it has.
+    `enforces`: hosts known to keep to a schema strictly."""
 
     name: str
     base_url: str
     key_env: str
-    encode: Callable[[Request, ModelSettings, str], HttpRequest]
+    chat_path: str
+    models_path: str
+    parameters: frozenset[str]
+    encode: Callable[[Request, Route, Manner, str], HttpRequest]
     read: Callable[[Mapping[str, Any], Draft], None]
     read_event: Callable[[Mapping[str, Any], Draft], None]
     usage: Callable[[Mapping[str, Any]], Usage | None]
     headers: Callable[[str], dict[str, str]]
-    models_path: str
-    encode_count: Callable[[Request, ModelSettings, str], HttpRequest] | None = None
+    count: Callable[[Request, Route, Manner, str], HttpRequest] | None = None
+    enforces: tuple[str, ...] = ()
+    top_temperature: float = 2.0
+
+
+def most_output(route: Route, manner: Manner) -> int:
+    """Tokens of an answer to ask for: what the job says, or less where the model gives less."""
+    return min(route.max_output_tokens, manner.most_output or route.max_output_tokens)
 
 
 def dump(body: Mapping[str, Any]) -> bytes:
@@ -141,6 +131,33 @@ def dump(body: Mapping[str, Any]) -> bytes:
         return orjson.dumps(body)
     except TypeError:
         return orjson.dumps(well_formed(body))
+
+
+def with_schema(messages: Sequence[Message], schema: str | None) -> list[dict[str, str]]:
+    """`messages` as turns, the schema's words at the end of the (first) system message where one is given."""
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    if schema is None:
+        return turns
+    system = next((turn for turn in turns if turn["role"] == "system"), None)
+    if system is None:
+        system = {"role": "system", "content": ""}
+        turns.insert(0, system)
+    system["content"] = "\n\n".join(part for part in (system["content"], SCHEMA_WORDS + schema) if part)
+    return turns
+
+
+def alternating(turns: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """`turns` of users and assistants by turns, what the system says at the head of the first user's."""
+    system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system" and turn["content"])
+    folded = [{"role": "user", "content": system}] if system else []
+    for turn in turns:
+        if turn["role"] == "system":
+            continue
+        if folded and folded[-1]["role"] == turn["role"]:
+            folded[-1]["content"] += "\n\n" + turn["content"]
+        else:
+            folded.append(dict(turn))
+    return folded
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -162,17 +179,6 @@ def token_count(value: object) -> int | None:
     """`value` as a count of tokens, None where it is none: negative, no number, not whole, absurd."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS_SEEN:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
         return None
     return value
-
-
-def _joined(calls: Sequence[str]) -> str:
-    """Several calls of the one tool as one: their `items` in order. Unreadable ones stay as they are, for repair."""
-    items: list[Any] = []
-    for call in calls:
-        try:
-            items.extend(orjson.loads(call)["items"])
-        except (ValueError, TypeError, KeyError):
-            return "\n".join(calls)
-    return orjson.dumps({"items": items}).decode()

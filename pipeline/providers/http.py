@@ -7,30 +7,44 @@ network does comes back as a value, never as an exception. Redirects are not fol
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import select
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
-from docreduce.config import ModelSettings
-from docreduce.providers.answers import decode, parse
-from docreduce.providers.dialect import Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
-from docreduce.providers.faults import bad_body, clean, find_fault
-from docreduce.providers.stream import StreamReader
-from docreduce.values import Billing, Cause, Decision, Rejection, Reply, Request
-from docreduce.values.errors import RefusedError
+from docreduce.providers.addresses import enforces
+from docreduce.providers.dialect import Call, Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
+from docreduce.providers.faults import SHOWN_HEADERS, clean, find_fault, parse
+from docreduce.providers.manner import Asking
+from docreduce.providers.network import (
+    MAX_BODY_BYTES,
+    TooLargeError,
+    Unpacking,
+    UnpackingError,
+    failed,
+    network_failure,
+    unsent,
+)
+from docreduce.providers.refusals import bad_body
+from docreduce.providers.replies import StreamReader, decode
+from docreduce.values import Billing, Cause, Rejection, Reply, Request
+from docreduce.values.errors import JobError, RefusedError
 from httpx_aiohttp import AiohttpTransport
 
-__all__ = ["MAX_BODY_BYTES", "ApiKey", "HttpProvider"]
+if TYPE_CHECKING:
+    from docreduce.models.routes import Route
+    from docreduce.providers.addresses import Address
+    from docreduce.providers.secrets import ApiKey
 
-MAX_BODY_BYTES = 16 * 2**20
-"""No answer is this long: reading stops here, whatever the service goes on to send."""
+__all__ = ["HttpProvider"]
 
 CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_S = 4.0
@@ -41,87 +55,86 @@ STREAM_TOTAL_FACTOR = 10
 
 LISTING_TIMEOUT_S = 30.0
 
-_MIN_SECRET_CHARS = 16
 _SLICE_BYTES = 2**20
 """A larger body is written in slices, so that it does not hold the loop (aiohttp warns of it)."""
 
 
-class ApiKey:
-    """A key that does not show itself. An empty one means none."""
-
-    __slots__ = ("_secret",)
-
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
-
-    def __repr__(self) -> str:
-        return "ApiKey(…)"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a key is not to be stored")
-
-    def reveal(self) -> str:
-        """The key itself, for a header or a body about to be sent."""
-        return self._secret
-
-    def redact(self, text: str) -> str:
-        """`text` with the key replaced by `[key]`. A short key is a placeholder ("EMPTY"), and a word like others."""
-        return text.replace(self._secret, "[key]") if len(self._secret) >= _MIN_SECRET_CHARS else text
-
-    def redact_bytes(self, body: bytes) -> bytes:
-        """The same for bytes."""
-        return body.replace(self._secret.encode(), b"[key]") if len(self._secret) >= _MIN_SECRET_CHARS else body
-
-
-class _TooLargeError(Exception):
-    pass
-
-
 class HttpProvider:
-    """A service behind a base URL, as types.Provider. Made inside or outside a loop, used in one loop.
+    """A service behind an address, as `Provider`. Made inside or outside a loop, used in one loop.
 
-    Raises httpx.InvalidURL for a base URL, ValueError for a `proxy` that is none."""
+    Raises JobError for an address or a `proxy` that is none."""
 
-    def __init__(self, dialect: Dialect, settings: ModelSettings, key: ApiKey, *, proxy: str | None = None) -> None:
+    def __init__(
+        self, dialect: Dialect, route: Route, address: Address, key: ApiKey, *, proxy: str | None = None
+    ) -> None:
         self.name = dialect.name
         self._dialect = dialect
-        self._settings = settings
+        self._route = route
+        self._address = address
         self._key = key
-        self._base = str(httpx.URL(settings.base_url or dialect.base_url))
+        self._proxy = proxy
+        self._asking = Asking.begin(route, dialect, strict=enforces(dialect, address.base))
         self._urls: dict[str, httpx.URL] = {}
-        self._transport = _transport(proxy)
+        try:
+            self._url(dialect.chat_path)
+        except httpx.InvalidURL as error:
+            raise JobError(f"model.base_url {address.base!r}: {error}") from error
+        try:
+            self._transport = _transport(proxy, secure=not address.base.lower().startswith("http:"))
+        except ValueError as error:
+            raise JobError(f"the proxy that the environment names is none: {type(error).__name__}") from error
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said once to the user: how the route is asked otherwise than the job says."""
+        return self._asking.notes
 
     async def send(self, request: Request, *, timeout_s: float) -> Reply:
-        """One attempt. With `stream`, `timeout_s` is the longest silence, otherwise the whole time."""
-        call = self._dialect.encode(request, self._settings, self._key.reveal())
+        """One attempt. For an answer that streams, `timeout_s` is the longest silence, otherwise the whole time."""
+        manner = self._asking.manner
+        sent = self._dialect.encode(request, self._route, manner, self._key.reveal())
+        call = Call(
+            request=request,
+            route=self._route,
+            manner=manner,
+            asking=self._asking,
+            sent=sent,
+            redact=self._key.redact,
+        )
+        flight = _Flight()
+        _FLIGHT.set(flight)
         try:
-            async with asyncio.timeout(timeout_s) as deadline, self._opened(call, timeout_s) as response:
-                if self._settings.stream and _is_stream(response):
-                    reply = await self._read_stream(request, response, deadline, timeout_s)
+            async with asyncio.timeout(timeout_s) as deadline, self._opened(sent, timeout_s) as response:
+                if _is_stream(response):
+                    reply = await self._read_stream(call, response, deadline, timeout_s)
                 else:
-                    reply = decode(self._dialect, request, await self._read(response))
+                    reply = decode(self._dialect, call, await self._read(response))
         except TimeoutError:
-            # A connection has its own, shorter time-out: by now the request was sent and may be charged.
-            reply = _failed(Cause.TIMEOUT, f"no complete answer in {timeout_s:g} s", "unknown")
+            # What was sent may be charged.
+            billing: Billing = "unknown" if flight.sent else "free"
+            reply = failed(Cause.TIMEOUT, f"no complete answer in {timeout_s:g} s", billing)
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
-            reply = _network_failure(error)
-        except _TooLargeError:
+            reply = network_failure(error, self._proxy, sent=flight.sent)
+        except TooLargeError:
             reply = bad_body(_head(response), f"a body of more than {MAX_BODY_BYTES} bytes")
+        except UnpackingError as error:
+            reply = bad_body(_head(response), str(error))
         return self._redacted(reply)
 
     async def list_models(self) -> list[str]:
         """The ids of the models the service offers. Raises RefusedError if it does not say."""
         headers = self._dialect.headers(self._key.reveal())
         body = await self._ask(HttpRequest(path=self._dialect.models_path, headers=headers, body=b""))
-        found = [word(mapping(row).get("id")) for row in listing(body.get("data"))]
+        rows = body if isinstance(body, list) else listing(body.get("data"))  # Together answers with the bare list
+        found = [word(mapping(row).get("id")) for row in rows]
         return sorted(name for name in found if name)
 
     async def count_tokens(self, request: Request) -> int:
         """Input tokens of `request` by the service's own count. Raises RefusedError if it has none."""
-        if self._dialect.encode_count is None:
+        if self._dialect.count is None:
             raise RefusedError(f"{self.name} does not count tokens")
-        call = self._dialect.encode_count(request, self._settings, self._key.reveal())
-        count = token_count((await self._ask(call)).get("input_tokens"))
+        call = self._dialect.count(request, self._route, self._asking.manner, self._key.reveal())
+        count = token_count(mapping(await self._ask(call)).get("input_tokens"))
         if count is None:
             raise RefusedError(f"{self.name} answered without a count of tokens")
         return count
@@ -133,9 +146,12 @@ class HttpProvider:
     @asynccontextmanager
     async def _opened(self, call: HttpRequest, timeout_s: float) -> AsyncIterator[httpx.Response]:
         """The response to `call`, a GET if it has no body; its body is still to be read."""
-        url = self._urls.get(call.path) or self._urls.setdefault(call.path, _below(self._base, call.path))
+        url = self._url(call.path)
         connect_s = min(CONNECT_TIMEOUT_S, timeout_s * 0.8)
         headers = {**call.headers, **_HEADERS, "content-length": str(len(call.body))}
+        if "api-version=" in self._address.query and (key := self._key.reveal()):
+            headers = {name: value for name, value in headers.items() if name != "authorization"}
+            headers["api-key"] = key  # Azure's name for it; its bearers are Entra's tokens
 
         async def attempt() -> httpx.Response:
             return await self._transport.handle_async_request(
@@ -151,7 +167,7 @@ class HttpProvider:
         try:
             response = await attempt()
         except httpx.HTTPError as error:
-            if not _unsent(error):
+            if not unsent(error):
                 raise
             # The server closed an idle connection as we took it (llama.cpp after each stream): a fresh one, once.
             response = await attempt()
@@ -160,20 +176,25 @@ class HttpProvider:
         finally:
             await response.aclose()
 
+    def _url(self, path: str) -> httpx.URL:
+        return self._urls.get(path) or self._urls.setdefault(path, httpx.URL(self._address.below(path)))
+
     async def _read(self, response: httpx.Response) -> HttpResponse:
-        head = _head(response)
-        body = b"".join([part async for part in _bounded(response, head)])
-        # Before anything is cut to length: a key cut in two is not found any more.
-        headers = {name: self._key.redact(value) for name, value in head.headers.items()}
-        return replace(head, headers=headers, body=self._key.redact_bytes(body))
+        head = self._safe(_head(response))
+        return replace(head, body=b"".join([part async for part in _bounded(response, head)]))
+
+    def _safe(self, head: HttpResponse) -> HttpResponse:
+        """`head` without the key, before anything is cut to length."""
+        shown = {name: self._key.redact(head.headers[name]) for name in SHOWN_HEADERS if name in head.headers}
+        return replace(head, headers={**head.headers, **shown})
 
     async def _read_stream(
-        self, request: Request, response: httpx.Response, deadline: asyncio.Timeout, timeout_s: float
+        self, call: Call, response: httpx.Response, deadline: asyncio.Timeout, timeout_s: float
     ) -> Reply:
         loop = asyncio.get_running_loop()
         end = loop.time() + STREAM_TOTAL_FACTOR * timeout_s
-        head = _head(response)
-        reader = StreamReader(self._dialect, request, head)
+        head = self._safe(_head(response))
+        reader = StreamReader(self._dialect, call, head)
         async with aclosing(_bounded(response, head)) as parts:
             async for part in parts:
                 if reader.feed(part):
@@ -182,31 +203,50 @@ class HttpProvider:
                     return reader.reply
         return reader.finish()
 
-    async def _ask(self, call: HttpRequest) -> Mapping[str, Any]:
+    async def _ask(self, call: HttpRequest) -> Any:
         try:
             async with asyncio.timeout(LISTING_TIMEOUT_S), self._opened(call, LISTING_TIMEOUT_S) as response:
                 whole = await self._read(response)
-        except (TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError, _TooLargeError) as error:
+        except (httpx.HTTPError, aiohttp.ClientError) as error:
+            raise RefusedError(
+                f"{self.name}: {self._key.redact(network_failure(error, self._proxy, sent=True).message)}"
+            ) from error
+        except (OSError, TooLargeError, UnpackingError) as error:
             raise RefusedError(self._key.redact(clean(f"{self.name}: {error or type(error).__name__}"))) from error
         found = parse(whole.body)
-        fault = find_fault(found) if found else None
-        if whole.status != 200 or found is None or fault:
-            words = fault.message if fault else whole.body[:500].decode("utf-8", "replace")
-            raise RefusedError(self._key.redact(clean(f"{self.name}: HTTP {whole.status}: {words}")))
+        fault = find_fault(found)
+        if whole.status != 200 or not isinstance(found, (dict, list)) or fault:
+            words = fault.message if fault else whole.body.decode("utf-8", "replace")
+            raise RefusedError(clean(f"{self.name}: HTTP {whole.status}: {self._key.redact(words)}"))
         return found
 
     def _redacted(self, reply: Reply) -> Reply:
         """`reply` without the key, however it was spelled in the body."""
-        words = reply.message if isinstance(reply, Rejection) else reply.text
-        safe, identity = self._key.redact(words), reply.request_id and self._key.redact(reply.request_id)
-        if (safe, identity) == (words, reply.request_id):
-            return reply
         if isinstance(reply, Rejection):
-            return replace(reply, message=safe, request_id=identity)
-        return replace(reply, text=safe, request_id=identity)
+            return replace(reply, message=self._key.redact(reply.message))
+        text = self._key.redact_answer(reply.text)
+        return reply if text is reply.text else replace(reply, text=text)
 
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "docreduce"}
+
+
+class _Flight:
+    """Whether anything of one request has left: between a proxy's refusal and a request there can be any error."""
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = False
+
+
+_FLIGHT: ContextVar[_Flight] = ContextVar("flight")
+"""Of the call that this task sends: aiohttp's traces run in its context."""
+
+
+async def _note_sent(*_: object) -> None:
+    if flight := _FLIGHT.get(None):
+        flight.sent = True
 
 
 class _Connection(ResponseHandler):
@@ -223,26 +263,35 @@ class _Connection(ResponseHandler):
         return not waiting.poll(0)
 
 
-def _transport(proxy: str | None) -> AiohttpTransport:
+def _transport(proxy: str | None, *, secure: bool) -> AiohttpTransport:
     """A transport without a limit of its own: dispatch holds the slots."""
-    context = httpx.create_ssl_context()  # honours SSL_CERT_FILE and SSL_CERT_DIR
+    # Honours SSL_CERT_FILE and SSL_CERT_DIR; takes 40 ms that a plain address need not wait for.
+    context = httpx.create_ssl_context() if secure or proxy else True
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60)
         made = functools.partial(_Connection, loop=asyncio.get_running_loop())
         connector._factory = cast("functools.partial[ResponseHandler]", made)  # the only place it can be named
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_note_sent)
         return aiohttp.ClientSession(
             connector=connector,
+            trace_configs=[trace],
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept",),
         )
 
-    return AiohttpTransport(verify=context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
+    return AiohttpTransport(verify=context, client=session, proxy=_proxy(proxy) if proxy else None)
 
 
-def _below(base: str, path: str) -> httpx.URL:
-    root = base.rstrip("/")
-    return httpx.URL(root + (path.removeprefix("/v1") if root.endswith("/v1") else path))
+def _proxy(address: str) -> httpx.Proxy:
+    """The proxy at `address`. aiohttp takes an authorization among a proxy's headers to where it belongs; its own
+    argument for it warns, and knows Latin-1 only."""
+    proxy = httpx.Proxy(address)
+    if proxy.raw_auth is None:
+        return proxy
+    basic = base64.b64encode(b":".join(proxy.raw_auth)).decode()
+    return httpx.Proxy(proxy.url, headers={"authorization": f"Basic {basic}"})
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
@@ -261,47 +310,18 @@ def _head(response: httpx.Response) -> HttpResponse:
 
 
 async def _bounded(response: httpx.Response, head: HttpResponse) -> AsyncGenerator[bytes, None]:
-    """The body's parts, decompressed. Raises _TooLargeError."""
-    length, coded = head.headers.get("content-length", ""), "content-encoding" in head.headers
+    """The body's parts, unpacked. Raises TooLargeError, UnpackingError."""
+    length, coded = head.headers.get("content-length", ""), head.headers.get("content-encoding")
     if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-        raise _TooLargeError
+        raise TooLargeError
+    # Packing was not asked for; httpx's own unpacking has no bound.
+    unpacking = Unpacking(coded) if coded else None
     seen = 0
-    # Decoding was not asked for, and costs even those that need none.
-    parts = cast(
-        AsyncGenerator[bytes, None],
-        response.aiter_bytes() if coded else aiter(cast(httpx.AsyncByteStream, response.stream)),
-    )
+    parts = cast(AsyncGenerator[bytes, None], aiter(cast(httpx.AsyncByteStream, response.stream)))
     async with aclosing(parts):
         async for part in parts:
-            seen += len(part)
+            whole = unpacking.feed(part) if unpacking else part
+            seen += len(whole)
             if seen > MAX_BODY_BYTES:
-                raise _TooLargeError
-            yield part
-
-
-def _unsent(error: Exception) -> bool:
-    """Whether the body could not be written: a request cut short cannot be answered, nor charged.
-
-    aiohttp says so in words only (3.12 to 3.14)."""
-    return isinstance(error.__cause__, aiohttp.ClientOSError) and "Can not write request body" in str(error.__cause__)
-
-
-def _network_failure(error: Exception) -> Rejection:
-    """What a fault of the network means. The transport blurs kinds; what it was raised from tells them apart."""
-    origin = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
-    words = f"{type(origin).__name__}: {origin}"
-    if isinstance(origin, aiohttp.ClientConnectorCertificateError):
-        return replace(_failed(Cause.CONNECTION, words, "free"), decision=Decision.STOP)
-    if _unsent(error) or isinstance(origin, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return _failed(Cause.CONNECTION, words, "free")
-    if isinstance(origin, aiohttp.ServerTimeoutError):
-        return _failed(Cause.TIMEOUT, words, "unknown")
-    if isinstance(error, httpx.DecodingError) or isinstance(
-        origin, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)
-    ):
-        return _failed(Cause.BAD_BODY, words, "unknown")
-    return _failed(Cause.CONNECTION, words, "unknown")
-
-
-def _failed(cause: Cause, message: str, billing: Billing) -> Rejection:
-    return Rejection(cause=cause, decision=Decision.RETRY, message=clean(message), billing=billing)
+                raise TooLargeError
+            yield whole

@@ -5,60 +5,68 @@ Source: the API reference of POST /chat/completions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from docreduce.config import ModelSettings
 from docreduce.providers.dialect import (
     TOOL_NAME,
     Dialect,
-    Draft,
     HttpRequest,
+    alternating,
     dump,
     listing,
     mapping,
-    token_count,
+    most_output,
+    with_schema,
     word,
 )
-from docreduce.values import Request, Usage
+from docreduce.providers.schemas import for_openai
+from docreduce.providers.usage import openai_usage
+from docreduce.values import Request
+
+if TYPE_CHECKING:
+    from docreduce.models.routes import Route
+    from docreduce.providers.draft import Draft
+    from docreduce.providers.manner import Manner
 
 __all__ = ["DIALECT", "bearer", "body_of"]
 
-_REASONING = re.compile(r"(?:^|[/-])(?:o\d|gpt-5)(?![a-z0-9])", re.IGNORECASE)
-"""Models that refuse max_tokens and any temperature but their own."""
 
-
-def _encode(request: Request, settings: ModelSettings, key: str) -> HttpRequest:
+def _encode(request: Request, route: Route, manner: Manner, key: str) -> HttpRequest:
     """The POST of a chat completion."""
-    body = {"model": request.model, **body_of(request, stream=settings.stream)}
-    if _REASONING.search(request.model):
-        body["max_completion_tokens"] = body.pop("max_tokens")
-        del body["temperature"], body["top_p"]
-    return HttpRequest(path="/chat/completions", headers=bearer(key), body=dump(body))
+    body = {"model": route.model, **body_of(request, route, manner)}
+    form = manner.forms[0] if request.schema is not None else None
+    return HttpRequest(path=DIALECT.chat_path, headers=bearer(key), body=dump(body), keys=frozenset(body), form=form)
 
 
-def body_of(request: Request, *, stream: bool) -> dict[str, Any]:
+def body_of(request: Request, route: Route, manner: Manner) -> dict[str, Any]:
     """All of the body but the model's name."""
+    form = manner.forms[0] if request.schema is not None else None
+    schema = request.schema or "{}"
+    turns = with_schema(request.messages, schema if form in ("prompt", "json_object") else None)
     body: dict[str, Any] = {
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "max_tokens": request.max_output_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
+        "messages": alternating(turns) if manner.folded else turns,
+        manner.limit_key: most_output(route, manner),
+        **route.sampling.stated(),
     }
-    schema = orjson.Fragment(request.schema or "{}")
-    if request.structured_output == "tools":
-        function = {"name": TOOL_NAME, "description": "Record the answer.", "parameters": schema}
+    if form == "tools":
+        function = {"name": TOOL_NAME, "description": "Record the answer.", "parameters": orjson.Fragment(schema)}
         body["tools"] = [{"type": "function", "function": function}]
-        body["tool_choice"] = {"type": "function", "function": {"name": TOOL_NAME}}
-    elif request.structured_output == "json_schema":
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": TOOL_NAME, "schema": schema}}
-    elif request.structured_output == "json_object":
+        if manner.choice != "auto":
+            named = {"type": "function", "function": {"name": TOOL_NAME}}
+            body["tool_choice"] = named if manner.choice == "named" else "required"
+    elif form == "json_schema":
+        strict = for_openai(schema) if manner.strict else None
+        shape = {"name": TOOL_NAME, "schema": strict or orjson.Fragment(schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": shape | ({"strict": True} if strict else {})}
+    elif form == "json_object":
         body["response_format"] = {"type": "json_object"}
-    if stream:
+    if route.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return body
+    if "stream" in manner.without:
+        body.pop("stream_options", None)
+    return {name: value for name, value in body.items() if name not in manner.without}
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -69,17 +77,22 @@ def bearer(key: str) -> dict[str, str]:
 def _read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole answer (`message`) or a stream's event (`delta`) to `draft`."""
     draft.id = word(body.get("id")) or draft.id
+    draft.tier = word(body.get("service_tier")) or draft.tier
     draft.add_usage(body.get("usage"))
     for choice in map(mapping, listing(body.get("choices"))[:1]):
         draft.finish = word(choice.get("finish_reason")) or draft.finish
-        message = choice.get("message", choice.get("delta"))
+        draft.add_usage(choice.get("usage"))  # Moonshot's streams
+        message = choice.get("message") or choice.get("delta")
         if not isinstance(message, dict):
             continue
         draft.found = True
-        draft.refusal = word(message.get("refusal")) or draft.refusal
+        draft.add_refusal(message.get("refusal"))
+        draft.add_thought(message.get("reasoning"), message.get("reasoning_content"), message.get("thinking"))
         draft.add(message.get("content"))
         for block in listing(message.get("content")):
             draft.add(block if isinstance(block, str) else mapping(block).get("text"))
+            for thought in listing(mapping(block).get("thinking")):  # Magistral
+                draft.add_thought(mapping(thought).get("text"))
         for position, call in enumerate(map(mapping, listing(message.get("tool_calls")))):
             index = call.get("index")
             arguments = mapping(call.get("function")).get("arguments")
@@ -87,29 +100,17 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
         draft.add_call(0, mapping(message.get("function_call")).get("arguments"))  # the form before tools
 
 
-def _usage(stated: Mapping[str, Any]) -> Usage | None:
-    """Tokens as stated; cached and reasoning are parts of input and output already."""
-    taken, given = token_count(stated.get("prompt_tokens")), token_count(stated.get("completion_tokens"))
-    if taken is None or given is None:
-        return None
-    cached = token_count(mapping(stated.get("prompt_tokens_details")).get("cached_tokens")) or 0
-    reasoning = token_count(mapping(stated.get("completion_tokens_details")).get("reasoning_tokens")) or 0
-    return Usage(
-        input_tokens=taken,
-        output_tokens=given,
-        cached_input_tokens=min(cached, taken),
-        reasoning_tokens=min(reasoning, given),
-    )
-
-
 DIALECT = Dialect(
     name="openai",
     base_url="https://api.openai.com/v1",
     key_env="OPENAI_API_KEY",
+    chat_path="/chat/completions",
+    models_path="/models",
+    parameters=frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"}),
     encode=_encode,
     read=_read,
     read_event=_read,
-    usage=_usage,
+    usage=openai_usage,
     headers=bearer,
-    models_path="/models",
+    enforces=("api.openai.com", ".openai.azure.com"),
 )

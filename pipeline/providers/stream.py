@@ -1,85 +1,40 @@
-"""Server-sent events to one reply: text, finish reason, usage from the last event. Pure: fed with bytes.
+"""Server-sent events out of bytes. Pure.
 
-Source: the WHATWG HTML standard, "Server-sent events"; OpenAI ends with `[DONE]`, Anthropic with `message_stop`.
+Source: the WHATWG HTML standard, "Server-sent events".
 """
 
 from __future__ import annotations
 
-from docreduce.providers.answers import loops, parse, settle
-from docreduce.providers.dialect import Dialect, Draft, HttpResponse
-from docreduce.providers.faults import bad_body, find_fault, reject, rejection
-from docreduce.values import Cause, Reply, Request
-
-__all__ = ["StreamReader"]
-
-_LOOP_STEP_CHARS = 1000
+__all__ = ["Events"]
 
 
-class StreamReader:
-    """Feed it the bytes of a stream; `reply` is set when it is over early, `finish()` settles what came."""
+class Events:
+    """Feed it bytes; it gives the data of the events that are complete."""
 
-    def __init__(self, dialect: Dialect, request: Request, head: HttpResponse) -> None:
-        self.reply: Reply | None = None
-        self._dialect = dialect
-        self._request = request
-        self._head = head
-        self._draft = Draft()
-        self._rest = b""
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []  # of a line that is not complete; joined once, so that long lines stay cheap
         self._data: list[bytes] = []
-        self._next_look = _LOOP_STEP_CHARS
 
-    def feed(self, part: bytes) -> bool:
-        """Take the next bytes; True if the answer grew (comments, pings and empty deltas are no progress)."""
-        *lines, self._rest = (self._rest + part).split(b"\n")
-        before = self._draft.chars
-        for line in lines:
-            if self.reply is None:
-                self._line(line.removesuffix(b"\r"))
-        if self.reply is None and self._draft.chars >= self._next_look:
-            self._next_look = self._draft.chars + _LOOP_STEP_CHARS
-            self._look_for_a_loop()
-        return self._draft.chars > before
+    def feed(self, part: bytes) -> list[bytes]:
+        """The data of each event that ends in `part`."""
+        head, newline, tail = part.rpartition(b"\n")
+        if not newline:
+            self._rest.append(part)
+            return []
+        lines = b"".join((*self._rest, head)).split(b"\n")
+        self._rest = [tail]
+        return [data for line in lines if (data := self._line(line.removesuffix(b"\r")))]
 
-    def finish(self) -> Reply:
-        """The reply once the stream is at its end."""
-        self._line(self._rest)
-        self._line(b"")
-        if self.reply is not None:
-            return self.reply
-        if not self._draft.done and self._draft.finish is None:
-            return bad_body(self._head, "the stream broke off")
-        return settle(self._dialect, self._request, self._head, self._draft)
+    def rest(self) -> list[bytes]:
+        """The data of what was not ended by an empty line."""
+        lines = (b"".join(self._rest), b"")
+        self._rest = []
+        return [data for line in lines if (data := self._line(line))]
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes) -> bytes | None:
         if line:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].strip())
-            return
+            return None
         data, self._data = b"\n".join(self._data), []
-        if data == b"[DONE]":
-            self._end()
-        elif data:
-            self._event(data)
-
-    def _event(self, data: bytes) -> None:
-        event = parse(data)
-        if event is None:
-            self.reply = bad_body(self._head, "an event that is no JSON object")
-            return
-        if fault := find_fault(event):
-            self.reply = reject(fault, self._request, self._head)
-            return
-        self._dialect.read_event(event, self._draft)
-        if self._draft.done:
-            self._end()
-
-    def _end(self) -> None:
-        self._draft.done = True
-        self.reply = settle(self._dialect, self._request, self._head, self._draft)
-
-    def _look_for_a_loop(self) -> None:
-        text = self._draft.text
-        if loops(self._request, text):
-            # Usage would have come with the last event.
-            words = f"cut early: the answer repeats itself: …{text[-80:]}"
-            self.reply = rejection(Cause.LOOP, words, self._head)
+        return data or None

@@ -1,81 +1,240 @@
 """Readers: from paths to documents. One file a family of formats; a new one gets a line in registry.py.
 
-`discover` finds the files, `read` opens one of them, `UniqueIds` keeps the ids of a run apart.
+`discover` finds the files, `read` opens one of them, `read_all` several at once, `UniqueIds` keeps a run's ids apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import contextlib
+import io
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
-from docreduce.config import InputSettings
-from docreduce.readers.base import MEGABYTE, FileFormat, Unread, content_id, read_bytes, read_sample, shown
-from docreduce.readers.inputs import Discovered, discover
+from docreduce.readers import archive
+from docreduce.readers.ahead import ahead
+from docreduce.readers.base import (
+    MEGABYTE,
+    SAMPLE_BYTES,
+    ArchiveFormat,
+    FileFormat,
+    ReadOptions,
+    TableFormat,
+    Text,
+    Unread,
+    content_id,
+    is_packed,
+    open_stream,
+    read_bytes,
+    read_sample,
+    shown,
+    unreadable,
+)
+from docreduce.readers.boxes import PlacedBox, quote_boxes
+from docreduce.readers.ids import UniqueIds
+from docreduce.readers.inputs import Discovered, Selection, discover
 from docreduce.readers.registry import format_of
 from docreduce.readers.sandbox import close_sandboxes, read_in_child
+from docreduce.settings import InputSettings
+from docreduce.storage import machine_errors
 from docreduce.values import Document
 from docreduce.values.errors import DocumentError
 
-__all__ = ["Discovered", "UniqueIds", "Unread", "close_sandboxes", "discover", "left_out", "read"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "Discovered",
+    "PlacedBox",
+    "UniqueIds",
+    "Unread",
+    "close_sandboxes",
+    "discover",
+    "left_out",
+    "quote_boxes",
+    "read",
+    "read_all",
+]
+
+_MAX_NESTING = 4
+"""Files in files in files: a mail in a ZIP with a ZIP attached is three."""
+WORKERS = min(os.cpu_count() or 1, 8)
+"""A file being read takes a core and the memory of the largest document allowed."""
+_UNKNOWN = "application/octet-stream"
 
 
-def read(source: str, settings: InputSettings) -> Iterator[Document | Unread]:
-    """The documents of a file in order: one, or one a row of a table, streamed.
+def read(
+    source: str, settings: InputSettings, skipped: Counter[str] | None = None, pinned: pa.Schema | None = None
+) -> Iterator[Document | Unread]:
+    """The documents of a file in order: one, one a row of a table, or those of all files in it, streamed. `pinned`: the
+    types that kept columns of tables had in earlier runs.
 
     Raises nothing for what a file does, MachineError where the machine is at its end: a document that cannot be read
-    comes as Unread, and so does the rest of a table that breaks off. Blocks, so pull it from a thread. Closing it
-    early frees the file and ends a child process."""
-    path, uri, media_type, rows = Path(source), shown(source), "application/octet-stream", 0
-    try:
-        head = read_sample(path)
-        if not head:
-            raise DocumentError("the file is empty", kind="empty")
-        known = format_of(source, head)
-        media_type = known.media_type
-        if isinstance(known, FileFormat):
-            yield _read_file(path, uri, known, settings)
-            return
-        for document in known.rows(path, uri, settings):
-            rows += 1
-            yield document
-    except DocumentError as error:
-        if not rows:
-            yield Unread(id=content_id(path.name), uri=uri, media_type=media_type, error=error)
-            return
-        message = f"the table breaks off after {rows} rows: {error.message}"
-        cut = DocumentError(message, kind=error.kind, hint=error.hint)
-        yield Unread(
-            id=content_id(path.name, str(rows)), uri=f"{uri}#{rows}", row=rows, media_type=media_type, error=cut
-        )
+    comes as Unread, and so does the rest of a table or an archive that breaks off. What is left out of an archive or of
+    a mail's attachments is counted in `skipped` by reason, as `discover` counts what it leaves out of a folder. Blocks,
+    so pull it from a thread. Closing it early frees the file and ends a child process."""
+    reading = _Reading(settings, skipped if skipped is not None else Counter(), pinned)
+    yield from reading.file(Path(source), shown(source))
+
+
+def read_all(
+    sources: Sequence[str],
+    settings: InputSettings,
+    skipped: Counter[str] | None = None,
+    pinned: pa.Schema | None = None,
+    workers: int = WORKERS,
+) -> Iterator[Document | Unread]:
+    """The documents of several files, in their order, as `read` gives them; `workers` files are read at once."""
+    one = partial(read, pinned=pinned)
+    yield from ahead(one, sources, settings, skipped if skipped is not None else Counter(), workers)
 
 
 def left_out(source: str, error: DocumentError) -> Unread:
     """The row of a file that nobody opens."""
     name = content_id(Path(source).name)
-    return Unread(id=name, uri=shown(source), media_type="application/octet-stream", error=error)
+    return Unread(id=name, uri=shown(source), media_type=_UNKNOWN, error=error)
 
 
-def _read_file(path: Path, uri: str, known: FileFormat, settings: InputSettings) -> Document | Unread:
-    max_mb = settings.max_document_mb
-    raw = read_bytes(path, max_mb * MEGABYTE)
-    name = content_id(f"{known.name} {known.version}", raw)
-    try:
-        text = read_in_child(known.name, raw, settings) if known.sandboxed else known.read(raw)
-        if len(text.text) > max_mb * MEGABYTE:
-            raise DocumentError(f"more than {max_mb} MB of text", kind="too_large")
-    except DocumentError as error:
-        return Unread(id=name, uri=uri, media_type=known.media_type, error=error)
-    return Document(id=name, uri=uri, text=text.text, marks=text.marks, media_type=known.media_type)
+@dataclass(slots=True)
+class _Reading:
+    """A file being read, with all files in it."""
+
+    settings: InputSettings
+    skipped: Counter[str]
+    pinned: pa.Schema | None = None
+    options: ReadOptions = field(init=False)
+    selection: Selection = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = self.settings
+        password = os.environ.get(given.password_env) if given.password_env else None
+        self.options = ReadOptions(
+            encoding=given.encoding,
+            password=password,
+            running_heads=given.running_heads,
+            ocr=given.ocr,
+            max_bytes=given.max_document_mb * MEGABYTE,
+        )
+        self.selection = Selection(given)
+
+    def file(self, path: Path, uri: str, nesting: int = 0) -> Iterator[Document | Unread]:
+        media_type, count, name = _UNKNOWN, 0, PurePath(uri).name
+        try:
+            head = read_sample(path)
+            if not head:
+                raise DocumentError("the file is empty", kind="empty")
+            if head.startswith(b"PK") and is_packed(path):  # a ZIP is read from its end
+                yield from self.content(uri, read_bytes(path, self.options.max_bytes), uri, nesting)
+                return
+            known = format_of(uri, head, lambda: _members(path))
+            media_type = known.media_type
+            if isinstance(known, FileFormat):
+                yield from self.document(read_bytes(path, self.options.max_bytes), uri, known, nesting)
+                return
+            rows = (
+                known.rows(path, uri, self.settings, self.pinned)
+                if isinstance(known, TableFormat)
+                else self.archive(path, uri, known, nesting)
+            )
+            for document in rows:
+                count += 1
+                yield document
+        except DocumentError as error:
+            if not count:
+                yield Unread(id=content_id(name), uri=uri, media_type=media_type, error=error)
+                return
+            is_table = isinstance(known, TableFormat)
+            parts = (
+                f"table breaks off after {count} rows" if is_table else f"archive breaks off after {count} documents"
+            )
+            cut = DocumentError(f"the {parts}: {error.message}", kind=error.kind, hint=error.hint)
+            yield Unread(
+                id=content_id(name, str(count)),
+                uri=f"{uri}#{count}",
+                row=count if is_table else None,
+                media_type=media_type,
+                error=cut,
+            )
+
+    def archive(self, path: Path, uri: str, known: ArchiveFormat, nesting: int) -> Iterator[Document | Unread]:
+        """The documents of an archive's members."""
+        if nesting >= _MAX_NESTING:
+            raise DocumentError(f"archives inside archives, more than {_MAX_NESTING} deep", kind="too_large")
+        empty = True
+        with (
+            unreadable(path),
+            open_stream(path) as stream,
+            contextlib.closing(known.members(stream, self.options, self.wanted)) as members,
+        ):
+            for name, content in members:
+                empty = False
+                yield from self.member(name, content, uri, nesting)
+        if empty:
+            raise DocumentError("no file of a known kind is in the archive", kind="empty")
+
+    def member(self, name: str, content: bytes | DocumentError, uri: str, nesting: int) -> Iterator[Document | Unread]:
+        """The documents of a file inside another one."""
+        place = f"{uri}!/{shown(name)}"
+        if isinstance(content, DocumentError):
+            yield Unread(id=content_id(name), uri=place, media_type=_UNKNOWN, error=content)
+            return
+        yield from self.content(name, content, place, nesting)
+
+    def content(self, name: str, content: bytes, place: str, nesting: int) -> Iterator[Document | Unread]:
+        """The documents of a file that is in memory."""
+        known = (
+            format_of(name, content[:SAMPLE_BYTES], lambda: archive.zip_names(io.BytesIO(content))) if content else None
+        )
+        if isinstance(known, FileFormat) and nesting < _MAX_NESTING and not _is_packed(content):
+            yield from self.document(content, place, known, nesting + 1)
+            return
+        with tempfile.NamedTemporaryFile(suffix=Path(name).suffix[:20]) as file:
+            with machine_errors(Path(file.name)):
+                file.write(content)
+                file.flush()
+            yield from self.file(Path(file.name), place, nesting + 1)
+
+    def wanted(self, name: str) -> bool:
+        """Whether a file inside another one is a document; counts it where it is none."""
+        reason = self.selection.refusal(name)
+        if reason:
+            self.skipped[reason] += 1
+        return reason is None
+
+    def document(self, raw: bytes, uri: str, known: FileFormat, nesting: int) -> Iterator[Document | Unread]:
+        """The document in `raw`, then those attached to it."""
+        document_id = content_id(f"{known.name} {known.version}", raw)
+        text = Text("")
+        try:
+            text = (
+                read_in_child(known.name, raw, self.options, self.settings)
+                if known.sandboxed
+                else known.read(raw, self.options)
+            )
+            if len(text.text) > self.options.max_bytes:
+                raise DocumentError(f"more than {self.settings.max_document_mb} MB of text", kind="too_large")
+        except DocumentError as error:
+            yield Unread(id=document_id, uri=uri, media_type=known.media_type, error=error)
+        else:
+            yield Document(
+                id=document_id, uri=uri, text=text.text, marks=text.marks, media_type=known.media_type, doubt=text.doubt
+            )
+        for attachment in text.attachments:
+            if nesting >= _MAX_NESTING:
+                self.skipped["nested too deep"] += 1
+            elif self.wanted(attachment.name):
+                yield from self.member(attachment.name, attachment.content, uri, nesting)
 
 
-class UniqueIds:
-    """Makes ids unique over a run: the second document of an id gets `~2`, the third `~3`, in the order asked."""
+def _is_packed(content: bytes) -> bool:
+    return content.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"))
 
-    def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
 
-    def __call__(self, document_id: str) -> str:
-        """`document_id`, or the next free name after it. Ask in the input's order: equal input, equal names."""
-        count = self._seen[document_id] = self._seen.get(document_id, 0) + 1
-        # once more, because a table may hold an id that looks like one of ours
-        return document_id if count == 1 else self(f"{document_id}~{count}")
+def _members(path: Path) -> list[str]:
+    with unreadable(path), open_stream(path) as stream:
+        return archive.zip_names(stream)

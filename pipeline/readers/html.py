@@ -1,8 +1,10 @@
-"""HTML: what a reader of the page sees, in blocks, with its headings marked. Parsed in a child process, because
-lexbor takes quadratic time over deeply nested markup.
+"""HTML and XHTML: what a reader of the page sees, in blocks, with its headings and tables marked.
 
-Paragraphs are apart by a blank line, list items begin with "- ", the cells of a table's row are joined by " | ".
-Scripts, navigation, form controls and what the page itself hides are left out.
+Scripts, navigation, buttons and what the page itself hides are left out. Signs that carry meaning stay: struck words
+stand between ~~, raised ones after ^ and lowered ones after _, list items have their numbers, boxes are [x] or [ ],
+formulas are written in a line. Other readers write their documents as HTML and leave tables, lists and signs to this
+one; `PAGE` is their element that begins a page, `GRID` their attribute of a table that is one whatever it holds.
+Parsed in a child process, because lexbor takes quadratic time over deeply nested markup.
 """
 
 from __future__ import annotations
@@ -12,99 +14,231 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from docreduce.readers.base import FileFormat, Text
-from docreduce.readers.text import decode
-from docreduce.values import Mark
+from docreduce.readers.base import Doubt, FileFormat, ReadOptions, Text
+from docreduce.readers.formula import linear
+from docreduce.readers.grid import Cell, headers_of, lay
+from docreduce.readers.lists import List, integer
+from docreduce.readers.text import decode, decode_as, known_encoding
+from docreduce.readers.writer import Writer, collapsed
 from docreduce.values.errors import DocumentError
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
-__all__ = ["FORMAT", "extract"]
+__all__ = ["FORMAT", "GRID", "PAGE", "decode_page", "extract", "page_of"]
+
+PAGE = "x-docreduce-page"
+GRID = "x-docreduce-grid"
 
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-_PARAGRAPH_TAGS = "p ul ol dl table pre blockquote figure hr"
-_PARAGRAPHS = frozenset((*_HEADINGS, *_PARAGRAPH_TAGS.split()))
-_BLOCK_TAGS = (
-    "address article aside body br caption center dd details div dt fieldset figcaption footer form header html legend "
-    "li main section summary tbody td tfoot th thead tr"
+_PARAGRAPHS = frozenset((*_HEADINGS, *["p", "ul", "ol", "dl", "table", "pre", "blockquote", "figure", "hr"]))
+_BLOCKS = frozenset(
+    [
+        "address",
+        "article",
+        "aside",
+        "body",
+        "br",
+        "caption",
+        "center",
+        "dd",
+        "details",
+        "div",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "footer",
+        "form",
+        "header",
+        "html",
+        "legend",
+        "li",
+        "main",
+        "section",
+        "summary",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+    ]
 )
-_BLOCKS = frozenset(_BLOCK_TAGS.split())
 _NOISE = (
-    "audio, button, canvas, datalist, dialog, embed, head, iframe, input, map, menu, nav, noscript, object, option, "
-    "script, select, style, svg, template, textarea, title, video, [hidden], [role=navigation], "
-    "[style*='display:none' i], [style*='display: none' i], [style*='visibility:hidden' i], "
-    "[style*='visibility: hidden' i]"
+    "audio, canvas, datalist, dialog, embed, head, iframe, map, menu, nav, noscript, object, rp, script, style, svg, "
+    "template, title, video, [hidden], [role=navigation], [style*='display:none' i], [style*='display: none' i], "
+    "[style*='visibility:hidden' i], [style*='visibility: hidden' i]"
 )
 _LAYOUT = f"table:has(table, {', '.join(_HEADINGS)})"  # such a table arranges the page and is no table
-_SPACE = re.compile(r"[ \t\n\r\f]+")  # HTML's own white space: a no-break space is a character
+_STRUCK = "del, s, strike, [style*='line-through' i]"
+_RAISED = "sup, [style*='vertical-align:super' i], [style*='vertical-align: super' i]"
+_LOWERED = "sub, [style*='vertical-align:sub' i], [style*='vertical-align: sub' i]"
+_REFERENCES = r"[epub\:type], [role=doc-noteref]"
+_SILENT_INPUTS = ("hidden", "password", "submit", "reset", "button", "image", "file", "color", "range")
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
-# What these labels mean on the web: https://encoding.spec.whatwg.org/#names-and-labels
-_WEB_NAMES = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
+_MAX_DEPTH = 10
+"""Tables in cells of tables, written as tables; Word's own pages nest them two or three deep."""
 
 
 def extract(markup: str) -> Text:
-    """The readable text of a page and its headings. Slow on purposely deep markup: call it in a child process."""
+    """The readable text of a page with its marks. Slow on purposely deep markup: call it in a child process."""
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(markup)
     root = tree.body or tree.root
-    writer = _Writer()
+    writer = Writer()
     if root is not None:
-        noise, layout = ({node.mem_id for node in root.css(selector)} for selector in (_NOISE, _LAYOUT))
-        _render(root, writer, noise, layout)
-    return Text("".join(writer.parts), tuple(writer.marks))
+        _Page(root).render(root, writer)
+    return Text(writer.text, tuple(sorted(writer.marks, key=lambda mark: mark.start)))
 
 
-class _Writer:
-    """Text in the making: white space waits until a word follows it."""
+class _Page:
+    """A parsed page: which of its nodes are what, asked once for all of them."""
 
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.marks: list[Mark] = []
-        self._length = 0
-        self._gap = ""
-        self._bullet = ""
-        self._heading: tuple[int, int] | None = None  # where it starts: code point, part
-        self._level = 0
+    def __init__(self, root: LexborNode) -> None:
+        def found(selector: str) -> set[int]:
+            return {node.mem_id for node in root.css(selector)}
 
-    def words(self, text: str) -> None:
-        if text[:1] in " \t\n\r\f":
-            self._gap = self._gap or " "
-        words = _SPACE.sub(" ", text).strip(" ")
-        if not words.strip():  # a lone no-break space only keeps things apart
-            self._gap = self._gap or (" " if text else "")
+        # a note that a reading system hides until it is asked for is a part of the text
+        self._noise = {node.mem_id for node in root.css(_NOISE) if "note" not in _semantics(node)}
+        self._references = {node.mem_id for node in root.css(_REFERENCES) if "noteref" in _semantics(node)}
+        self._layout = found(_LAYOUT)
+        self._struck, self._raised, self._lowered = found(_STRUCK), found(_RAISED), found(_LOWERED)
+        self._roles = found("[role=heading], [role=checkbox], [role=radio], [role=switch], [aria-checked]")
+
+    def render(self, root: LexborNode, writer: Writer, depth: int = 0) -> None:
+        passed: int | None = None  # the node that is written as a whole, whose events are passed over
+        lists: list[List] = []
+        pre = 0
+        for node, entered in _events(root, self._noise):
+            tag, node_id = node.tag or "", node.mem_id
+            if passed is not None:
+                passed = None if node_id == passed and not entered else passed
+            elif tag == "-text":
+                if entered:
+                    text = node.text_content or ""
+                    (writer.verbatim if pre and text else writer.words)(text)
+            elif entered and self._whole(node, tag, writer, depth):
+                passed = node_id
+            else:
+                if tag in ("ul", "ol"):
+                    lists = [*lists, List(node)] if entered else lists[:-1]
+                elif tag == "pre":
+                    pre += 1 if entered else -1
+                self._signs(node, tag, entered, writer, lists)
+
+    def _whole(self, node: LexborNode, tag: str, writer: Writer, depth: int) -> bool:
+        """Write the node with all in it; False where its parts are to be written one by one."""
+        if tag == "table":
+            is_grid = node.mem_id not in self._layout or GRID in node.attributes
+            return is_grid and depth < _MAX_DEPTH and self._table(node, writer, depth)
+        if tag == "math":
+            writer.words(linear(node))
+        elif node.mem_id in self._raised:
+            writer.words(_raised(self._inner(node, depth), writer.last, is_link=node.css_first("a") is not None))
+        elif node.mem_id in self._lowered:
+            lowered = self._inner(node, depth)
+            writer.words(lowered and f"_{_operand(lowered)}")
+        elif node.mem_id in self._references:
+            writer.words(_raised(self._inner(node, depth), writer.last, is_link=True))
+        elif tag in ("input", "select", "textarea"):
+            writer.words(_filled_in(node, tag))
         else:
-            self.verbatim(words)
-            self._gap = " " if text[-1] in " \t\n\r\f" else ""
+            return tag == "button" and not _is_disclosure(node)
+        return True
 
-    def verbatim(self, text: str) -> None:
-        lead = (self._gap if self._length else "") + self._bullet
-        self._append(lead)
-        self._gap = self._bullet = ""
-        if self._level and self._heading is None:
-            self._heading = self._length, len(self.parts)
-        self._append(text)
+    def _inner(self, node: LexborNode, depth: int) -> str:
+        """What stands inside a node, in one line."""
+        if depth >= _MAX_DEPTH:
+            return collapsed(node.text() or "")
+        inner = Writer()
+        child = node.child
+        while child is not None:
+            if child.mem_id not in self._noise:
+                if child.tag == "-text":
+                    inner.words(child.text_content or "")
+                elif not self._whole(child, child.tag or "", inner, depth + 1):
+                    self.render(child, inner, depth + 1)
+            child = child.next
+        return collapsed(inner.text)
 
-    def block(self, lines: int) -> None:
-        if lines > len(self._gap) or self._gap == " ":
-            self._gap = "\n" * lines
+    def _signs(self, node: LexborNode, tag: str, entered: bool, writer: Writer, lists: list[List]) -> None:
+        """The gaps, labels and signs of a node that begins or ends."""
+        if node.mem_id in self._struck:
+            (writer.open if entered else writer.close)("~~")
+        level = int(tag[1]) if tag in _HEADINGS else self._role(node, entered, writer)
+        if level:
+            writer.block(2)
+            writer.heading(level if entered else 0)
+        elif tag in _PARAGRAPHS:
+            # a list in a list goes on in the next line
+            writer.block(1 if tag in ("ul", "ol") and len(lists) > entered else 2)
+        elif tag == "li" and entered:
+            writer.item(lists[-1].label(node, len(lists)) if lists else "- ")
+        elif tag in _BLOCKS or tag == "button":
+            writer.block(1)
+        elif tag == "rt":
+            writer.words("(" if entered else ")")
+        elif tag == PAGE and entered:
+            writer.page(node.attributes.get("label") or "")
 
-    def item(self) -> None:
-        self.block(1)
-        self._bullet = "- "
+    def _role(self, node: LexborNode, entered: bool, writer: Writer) -> int:
+        """The level of what is a heading by its role alone, else 0; writes the box of what can be ticked."""
+        if node.mem_id not in self._roles:
+            return 0
+        role, checked = node.attributes.get("role"), node.attributes.get("aria-checked")
+        if role == "heading":
+            level = node.attributes.get("aria-level") or ""
+            return int(level) if level in "123456" and level else 2
+        if entered:
+            writer.words(_box(checked == "true", "()" if role == "radio" else "[]"))
+        return 0
 
-    def heading(self, level: int) -> None:
-        """A heading of `level` begins; 0: it ends."""
-        if not level and self._heading:
-            start, part = self._heading
-            label = _SPACE.sub(" ", "".join(self.parts[part:])).strip()
-            self.marks.append(Mark("heading", start, label, self._level))
-        self._level, self._heading = level, None
+    def _table(self, node: LexborNode, writer: Writer, depth: int) -> bool:
+        """Write a table's rows, a line each. False where it has one column and so is a box for running text."""
+        rows: list[list[Cell]] = []
+        marked: list[bool] = []
+        captions: list[str] = []
+        passed: int | None = None
+        for inner, entered in _events(node, self._noise):
+            if passed is not None:
+                passed = None if inner.mem_id == passed and not entered else passed
+            elif entered and inner.tag == "tr":
+                rows.append([])
+                marked.append(True)
+            elif entered and inner.tag in ("td", "th", "caption"):
+                cell = Writer()
+                self.render_inside(inner, cell, depth + 1)
+                text, passed = collapsed(cell.text), inner.mem_id
+                if inner.tag == "caption" or not rows:
+                    captions.append(text)
+                    continue
+                marked[-1] = marked[-1] and inner.tag == "th"
+                rows[-1].append((text, _span(inner, "rowspan"), _span(inner, "colspan")))
+        marked = [mark for mark, row in zip(marked, rows, strict=True) if any(text for text, *_ in row)]
+        grid = lay(rows)
+        if max(map(len, grid), default=0) < 2:
+            return False
+        for caption in filter(None, captions):
+            writer.block(2)
+            writer.verbatim(caption)
+        if depth:  # in a cell: one line
+            writer.block(1)
+            writer.words("; ".join(" | ".join(row) for row in grid))
+            writer.block(1)
+        else:
+            writer.table(grid, headers_of(grid, marked))
+        return True
 
-    def _append(self, text: str) -> None:
-        self.parts.append(text)
-        self._length += len(text)
+    def render_inside(self, node: LexborNode, writer: Writer, depth: int) -> None:
+        """What stands in a cell. The cell itself is no sign."""
+        struck = node.mem_id in self._struck
+        if struck:
+            self._struck.discard(node.mem_id)
+            writer.open("~~")
+        self.render(node, writer, depth)
+        if struck:
+            writer.close("~~")
 
 
 def _events(root: LexborNode, noise: set[int]) -> Iterator[tuple[LexborNode, bool]]:
@@ -125,79 +259,78 @@ def _events(root: LexborNode, noise: set[int]) -> Iterator[tuple[LexborNode, boo
         stack.extend(reversed(children))
 
 
-def _render(root: LexborNode, writer: _Writer, noise: set[int], layout: set[int]) -> None:
-    table: int | None = None  # the table that is written as a whole, whose events are passed over
-    pre = 0
-    for node, entered in _events(root, noise):
-        tag = node.tag or ""
-        if table is not None:
-            table = None if node.mem_id == table and not entered else table
-        elif tag == "-text":
-            if entered:
-                text = node.text_content or ""
-                (writer.verbatim if pre and text else writer.words)(text)
-        elif tag == "table" and entered and node.mem_id not in layout and _write_table(node, writer, noise):
-            table = node.mem_id
-        elif tag in _PARAGRAPHS:
-            writer.block(2)
-            if tag in _HEADINGS:
-                writer.heading(int(tag[1]) if entered else 0)
-            pre += (1 if entered else -1) if tag == "pre" else 0
-        elif tag == "li" and entered:
-            writer.item()
-        elif tag in _BLOCKS:
-            writer.block(1)
+def _semantics(node: LexborNode) -> str:
+    """What an element is by EPUB's or ARIA's word."""
+    return f"{node.attributes.get('epub:type') or ''} {node.attributes.get('role') or ''}"
 
 
-def _write_table(node: LexborNode, writer: _Writer, noise: set[int]) -> bool:
-    """Write a table's rows, a line each. False where it has one column and so is a box for running text."""
-    rows: list[list[str]] = []
-    for inner, entered in _events(node, noise):
-        if not entered:
-            continue
-        if inner.tag in ("tr", "caption"):
-            rows.append([])
-        if inner.tag in ("td", "th", "caption") and rows:
-            cell = _Writer()
-            _render(inner, cell, noise, set())
-            rows[-1].append(_SPACE.sub(" ", "".join(cell.parts)).strip())
-    if max(map(len, rows), default=0) < 2:
-        return False
-    width = max(map(len, rows))
-    if all(len(row) in (width, 0, 1) for row in rows):
-        # a grid: an empty cell keeps its place, a column of empty cells does not
-        used = [i for i in range(width) if any(row[i] for row in rows if len(row) == width)]
-        rows = [[row[i] for i in used] if len(row) == width else row for row in rows]
-    else:
-        rows = [[cell for cell in row if cell] for row in rows]
-    writer.block(2)
-    for row in rows:
-        if any(row):
-            writer.verbatim(" | ".join(row))
-            writer.block(1)
-    writer.block(2)
-    return True
+def _operand(text: str) -> str:
+    return text if text.isalnum() else f"({text})"
 
 
-def _decode(raw: bytes) -> str:
+def _raised(text: str, before: str, *, is_link: bool) -> str:
+    """Raised words as they are read: 10^6, but 1st and Acme™, and [2] for what leads to a note."""
+    if not text or (not text[0].isalnum() and text[0] not in "+-−("):
+        return text  # *, †, ™, [2]
+    if is_link:
+        return f"[{text}]"
+    if text.isalpha() and (before.isdigit() or text in ("TM", "SM", "MC", "MD")):
+        return text
+    return f"^{_operand(text)}"
+
+
+def _box(ticked: bool, frame: str) -> str:
+    return f" {frame[0]}{'x' if ticked else ' '}{frame[-1]} "
+
+
+def _filled_in(node: LexborNode, tag: str) -> str:
+    """What stands in a field of a form: its value, the chosen option, a box that is ticked or not."""
+    given = node.attributes
+    if tag == "textarea":
+        return f" {node.text() or ''} "
+    if tag == "select":
+        return f" {', '.join(collapsed(option.text() or '') for option in node.css('option[selected]'))} "
+    kind = (given.get("type") or "text").lower()
+    if kind in ("checkbox", "radio"):
+        return _box("checked" in given, "()" if kind == "radio" else "[]")
+    return "" if kind in _SILENT_INPUTS else f" {given.get('value') or ''} "
+
+
+def _is_disclosure(button: LexborNode) -> bool:
+    """Whether a button is a heading that opens a section, and no button to press."""
+    if "aria-expanded" in button.attributes or "aria-controls" in button.attributes:
+        return True
+    above = button.parent
+    while above is not None and above.tag in ("span", "div", "strong", "b", "em", "i", "a"):
+        above = above.parent
+    return above is not None and (
+        above.tag in (*_HEADINGS, "summary", "dt") or above.attributes.get("role") == "heading"
+    )
+
+
+def _span(node: LexborNode, name: str) -> int:
+    return max(integer(node.attributes.get(name), 1), 0)
+
+
+def decode_page(raw: bytes, encoding: str | None) -> tuple[str, Doubt | None]:
     """The page's markup: UTF-8 if it is valid, else as the page says, else as its bytes look."""
     declared = _META_CHARSET.search(raw[:4096])
-    if declared and not raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        for name in ("utf-8", declared[1].decode("ascii")):
-            try:
-                return raw.decode(_WEB_NAMES.get(codecs.lookup(name).name, name))
-            except (UnicodeDecodeError, LookupError):
-                continue
-    return decode(raw)
+    if declared and not encoding and not raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        for name in ("utf-8", known_encoding(declared[1])):
+            if name and (found := decode_as(raw, name))[1] is None:
+                return found
+    return decode(raw, encoding)
 
 
-def _read(raw: bytes) -> Text:
-    page = extract(_decode(raw))
+def page_of(markup: str, doubt: Doubt | None) -> Text:
+    page = extract(markup)
     if not page.text.strip():
         raise DocumentError("no text on the page", kind="no_text", hint="Is it filled in by a script?")
-    return page
+    return Text(page.text, page.marks, doubt)
 
 
-FORMAT = FileFormat(
-    name="html", media_type="text/html", extensions=(".html", ".htm", ".xhtml"), read=_read, sandboxed=True
-)
+def _read(raw: bytes, options: ReadOptions) -> Text:
+    return page_of(*decode_page(raw, options.encoding))
+
+
+FORMAT = FileFormat(name="html", media_type="text/html", extensions=(".html", ".htm"), read=_read, version=2)

@@ -1,4 +1,9 @@
-"""From `input.paths` to the files there are to read: each once, in a stable order."""
+"""From `input.paths` to the files there are to read: each once, in a stable order, and what is left out counted by
+reason. What is named on purpose is read whatever it is called; what merely lies in a folder must be of a known kind.
+
+The output folder is never input: results would be read the next night. A link is followed where the job names it; of
+the links that lie in a folder those into the input are the same file again, those out of it are left alone.
+"""
 
 from __future__ import annotations
 
@@ -6,89 +11,189 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from docreduce.config import InputSettings
 from docreduce.readers.base import shown
 from docreduce.readers.registry import is_known
+from docreduce.settings import InputSettings
 from docreduce.values.errors import JobError
 
-__all__ = ["Discovered", "discover"]
-
-
-@dataclass(frozen=True, slots=True)
-class Discovered:
-    """The files to read, sorted by path, and how many entries of folders were left out: hidden or of no known kind."""
-
-    sources: tuple[str, ...]
-    ignored: int
-
-
-def discover(settings: InputSettings) -> Discovered:
-    """All files that `settings.paths` name. A file named twice, by any path, comes once.
-
-    A file named on its own, or by a glob whose last part is more than `*`, is read whatever its name.
-    Raises JobError for a path that is missing, a folder that cannot be listed, a glob or folder without a file."""
-    found: dict[tuple[int, int], str] = {}
-    ignored = 0
-    for path in settings.paths:
-        files = 0
-        for name, named in _entries(path):
-            status = _status(name)
-            if named and status is None:
-                raise JobError(f"input.paths: {shown(name)}: no regular file that can be read", hint=_HINT)
-            if status is None or not (named or (is_known(name) and not _hidden(name))):
-                ignored += 1
-                continue
-            files += 1
-            file = status.st_dev, status.st_ino
-            # which of two names a file goes by must not depend on the order of paths
-            found[file] = min(name, found.get(file, name))
-        if not files:
-            raise JobError(f"input.paths: {shown(path)}: nothing there to read", hint=_HINT)
-    return Discovered(tuple(sorted(found.values())), ignored)
-
+__all__ = ["Discovered", "Selection", "discover"]
 
 _HINT = "Paths are taken from the working directory."
 
 
-def _entries(path: str) -> Iterator[tuple[str, bool]]:
-    """(file, named on purpose?) for each entry; a hidden folder is one entry."""
-    if re.match(r"[a-z][a-z0-9+.-]+://", path):
-        raise JobError(f"input.paths: {shown(path)}: only local paths can be read", hint="Copy the files here first.")
-    place = os.path.expanduser(path)  # noqa: PTH111 - the name must stay as the user wrote it: no `./` lost
-    if os.path.isdir(place):  # noqa: PTH112
-        yield from ((name, False) for name in _walk(place))
-    elif os.path.lexists(place):
-        yield place, True
-    elif glob.has_magic(place):
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """The files to read, sorted by path, and how many entries of folders were left out, by reason."""
+
+    sources: tuple[str, ...]
+    left_out: Mapping[str, int]
+
+
+class Selection:
+    """Which of the entries of a folder or an archive a job wants, by their path inside it."""
+
+    def __init__(self, settings: InputSettings) -> None:
+        self._include = None if settings.include is None else _pattern(settings.include)
+        self._exclude = _pattern(settings.exclude)
+
+    def refusal(self, path: str) -> str | None:
+        """Why the entry is left out, None where it is wanted."""
+        parts = [part for part in path.replace(os.sep, "/").split("/") if part not in ("", ".", "..")]
+        if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+            return "hidden"
+        # a pattern that fits a folder fits all in it
+        above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+        if any(map(self._exclude.fullmatch, above)):
+            return "excluded"
+        if self._include is not None:
+            return None if any(map(self._include.fullmatch, above)) else "not included"
+        return None if is_known(path) else "unknown kind"
+
+
+def discover(settings: InputSettings, output: str | None = None) -> Discovered:
+    """All files that `settings.paths` name, without those of the folder `output`. A file named twice, by any path or
+    link, comes once; hard links are files of their own.
+
+    A file named on its own, or by a glob whose last part is more than `*`, is read whatever its name.
+    Raises JobError for a variable that is not set, a path that is missing, a folder that cannot be listed, a glob or
+    folder without a file."""
+    if settings.password_env and settings.password_env not in os.environ:
+        hint = "Set it, or leave the key out where nothing is encrypted."
+        raise JobError(f"input.password_env: the variable {settings.password_env} is not set", hint=hint)
+    search = _Search(settings, output)
+    for path in settings.paths:
+        if not search.add(path):
+            raise JobError(f"input.paths: {shown(path)}: nothing there to read", hint=search.hint())
+    return Discovered(tuple(sorted(search.found.values())), dict(sorted(search.left_out().items())))
+
+
+class _Search:
+    def __init__(self, settings: InputSettings, output: str | None) -> None:
+        self.found: dict[str, str] = {}  # by the real path
+        self._refused: dict[str, str] = {}  # the reason by path: a folder named twice is counted once
+        self._folders: dict[str, str] = {}
+        self._selection = Selection(settings)
+        self._output = output and os.path.realpath(output)
+
+    def left_out(self) -> Counter[str]:
+        accepted = set(self.found.values())
+        return Counter(reason for path, reason in self._refused.items() if path not in accepted)
+
+    def hint(self) -> str:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out().items()))
+        return f"Left out: {counts}." if counts else _HINT
+
+    def add(self, path: str) -> int:
+        """How many files of `path` are to be read."""
+        if re.match(r"[a-z][a-z0-9+.-]+://", path):
+            raise JobError(
+                f"input.paths: {shown(path)}: only local paths can be read", hint="Copy the files here first."
+            )
+        place = os.path.expanduser(path)  # noqa: PTH111 - the name must stay as the user wrote it: no `./` lost
+        if os.path.isdir(place):  # noqa: PTH112
+            return sum(self._take(name, place) for name in _walk(place, self._output))
+        if os.path.lexists(place):
+            if _kind(place) != "file":
+                raise JobError(f"input.paths: {shown(place)}: no regular file that can be read", hint=_HINT)
+            return self._accept(place)
+        if not glob.has_magic(place):
+            raise JobError(f"input.paths: {shown(path)}: no such file or folder", hint=_HINT)
+        root = _fixed_part(place)
         named = Path(place).name not in ("*", "**")
         # a folder that a glob matches is not read through: `**` is there for that
-        yield from ((name, named) for name in glob.iglob(place, recursive=True) if not os.path.isdir(name))  # noqa: PTH112, PTH207
-    else:
-        raise JobError(f"input.paths: {shown(path)}: no such file or folder", hint=_HINT)
+        names = (name for name in glob.iglob(place, recursive=True) if not os.path.isdir(name))  # noqa: PTH112, PTH207
+        return sum(self._take(name, root, named=named) for name in names)
+
+    def _real(self, name: str) -> str:
+        """As os.path.realpath, which asks for each folder of a path again."""
+        folder, base = os.path.split(name)
+        if os.path.islink(name) or not base or base in (".", ".."):  # noqa: PTH114
+            return os.path.realpath(name)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder or ".")
+        return os.path.join(self._folders[folder], base)  # noqa: PTH118
+
+    def _take(self, name: str, root: str, *, named: bool = False) -> int:
+        """Accept or count an entry of the folder `root`."""
+        reason = self._selection.refusal(os.path.relpath(name, root))
+        if named and reason in ("hidden", "unknown kind"):
+            reason = None
+        kind, real = _kind(name), self._real(name)
+        if kind != "file":
+            reason = kind
+        elif self._output and _within(real, self._output):
+            reason = "output folder"
+        elif not _within(real, self._real(root)):
+            reason = "link out of the input"
+        if reason is None:
+            return self._accept(name)
+        self._refused[name] = reason
+        return 0
+
+    def _accept(self, name: str) -> int:
+        real = self._real(name)
+        other = self.found.get(real, name)
+        # which of two names a file goes by must not depend on the order of paths
+        self.found[real] = min(name, other)
+        if os.path.islink(max(name, other)) and name != other:  # noqa: PTH114
+            self._refused[max(name, other)] = "link to a file of the input"
+        return 1
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, output: str | None) -> Iterator[str]:
+    """The entries below a folder that are no folders themselves; a hidden, linked or output folder is one entry."""
+
     def refuse(error: OSError) -> None:
         raise JobError(f"input.paths: {shown(error.filename)}: {error.strerror}") from error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
-        hidden = [name for name in folders if _hidden(name)]
-        folders[:] = [name for name in folders if not _hidden(name)]
-        yield from (os.path.join(place, name) for name in [*names, *hidden])  # noqa: PTH118
+        paths = {name: os.path.join(place, name) for name in folders}  # noqa: PTH118
+        closed = {
+            name
+            for name, path in paths.items()
+            if name.startswith(".") or os.path.islink(path) or (output and os.path.realpath(path) == output)  # noqa: PTH114
+        }
+        folders[:] = [name for name in folders if name not in closed]
+        yield from (os.path.join(place, name) for name in [*names, *closed])  # noqa: PTH118
 
 
-def _hidden(name: str) -> bool:
-    return os.path.basename(name).startswith(".")  # noqa: PTH119
-
-
-def _status(name: str) -> os.stat_result | None:
-    """The status of a regular file, None for anything else: a pipe would wait for ever."""
+def _kind(name: str) -> str:
+    """What an entry is: "file", or why it cannot be read as one. A pipe or a device would be waited for, for ever."""
     try:
-        status = os.stat(name)  # noqa: PTH116
+        mode = os.stat(name).st_mode  # noqa: PTH116
     except OSError:
-        return None
-    return status if stat.S_ISREG(status.st_mode) else None
+        return "broken link"
+    if stat.S_ISREG(mode):
+        return "file"
+    if not stat.S_ISDIR(mode):
+        return "pipe, socket or device"
+    if os.path.islink(name):  # noqa: PTH114
+        return "linked folder"
+    return "hidden" if os.path.basename(name).startswith(".") else "output folder"  # noqa: PTH119
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _fixed_part(place: str) -> str:
+    """The folder below which a glob looks."""
+    parts = PurePath(place).parts
+    fixed = [part for i, part in enumerate(parts) if not any(map(glob.has_magic, parts[: i + 1]))]
+    return str(PurePath(*fixed)) if fixed else "."
+
+
+def _pattern(globs: Sequence[str]) -> re.Pattern[str]:
+    """What fits one of `globs`, in any case: without a slash a name at any depth, with one a path from the top."""
+    return re.compile("|".join(map(_regex, globs)) or r"(?!)", re.IGNORECASE)
+
+
+def _regex(pattern: str) -> str:
+    signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    path = pattern.strip("/") if "/" in pattern.strip("/") else "**/" + pattern.strip("/")
+    return "".join(signs.get(sign, re.escape(sign)) for sign in re.findall(r"\*\*/|\*\*|[^\w\s]|[\w\s]+", path))

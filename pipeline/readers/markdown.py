@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from docreduce.readers.base import FileFormat, Text
+from docreduce.readers.base import FileFormat, ReadOptions, Text
 from docreduce.readers.text import decode
 from docreduce.values import Mark
 
@@ -57,11 +57,15 @@ def _opens_fence(line: str) -> str:
     return fence[1]
 
 
-def _read(raw: bytes) -> Text:
-    text = decode(raw)
-    return Text(text, headings(text))
+def _read(raw: bytes, options: ReadOptions) -> Text:
+    text, doubt = decode(raw, options.encoding)
+    return Text(text, headings(text), doubt)
 
 
 FORMAT = FileFormat(
-    name="markdown", media_type="text/markdown", extensions=(".md", ".markdown", ".mdown", ".mkd"), read=_read
+    name="markdown",
+    media_type="text/markdown",
+    extensions=(".md", ".markdown", ".mdown", ".mkd"),
+    read=_read,
+    sandboxed=False,
 )

@@ -10,16 +10,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from multiprocessing.connection import Pipe
 from pathlib import Path
 
-from docreduce.config import InputSettings
-from docreduce.readers.base import MEGABYTE, Text
+import orjson
+from docreduce.readers.base import MEGABYTE, Attachment, ReadOptions, Text
+from docreduce.settings import InputSettings
 from docreduce.storage import machine_errors
 from docreduce.values import Mark
 from docreduce.values.errors import DocumentError
 
-__all__ = ["Sandbox", "close_sandboxes", "read_in_child", "sandbox"]
+__all__ = ["Sandbox", "as_request", "close_sandboxes", "read_in_child", "sandbox"]
 
 _MODULE = "docreduce.readers.sandbox_worker"
 _BASE_MEMORY = 2**30
@@ -38,6 +38,8 @@ class Sandbox:
     """One child process, that reads one file after the other."""
 
     def __init__(self, memory_bytes: int, timeout_s: float) -> None:
+        from multiprocessing.connection import Pipe
+
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"] = "1"
@@ -114,12 +116,22 @@ def sandbox(settings: InputSettings) -> Iterator[Sandbox]:
             box.close()
 
 
-def read_in_child(name: str, raw: bytes, settings: InputSettings) -> Text:
+def read_in_child(name: str, raw: bytes, options: ReadOptions, settings: InputSettings) -> Text:
     """What the reader of the format `name` makes of `raw`. Raises DocumentError."""
     with sandbox(settings) as box:
-        (answer,) = box.ask(name, raw)
-    text, marks = json.loads(answer)
-    return Text(text, tuple(Mark(*mark) for mark in marks))
+        text, *attached = box.ask(name, as_request(raw, options))
+    found = orjson.loads(text)
+    return Text(
+        found["text"],
+        tuple(Mark(*mark) for mark in found["marks"]),
+        found["doubt"] and tuple(found["doubt"]),
+        tuple(map(Attachment, found["attachments"], attached)),
+    )
+
+
+def as_request(raw: bytes, options: ReadOptions) -> bytes:
+    """What a child is asked with to read a file."""
+    return orjson.dumps(options) + b"\n" + raw
 
 
 def close_sandboxes() -> None:

@@ -1,7 +1,8 @@
-"""The child process in which PDF, HTML and Parquet are read: a crash, a hang or a bomb ends it and nothing else.
+"""The child process in which formats that need a parser are read: a crash, a hang or a bomb ends it and nothing else.
 
 Messages both ways are pairs: a name and its content. A request is named by its format and holds the file's bytes
-(Parquet: JSON). Its answers are any number of `more`, then `end`, or `error` with what is wrong with the file.
+after a line of JSON with the options (Parquet: JSON). Its answers are any number of `more`, then `end`, or `error` with
+what is wrong with the file.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-from docreduce.readers import parquet
-from docreduce.readers.base import FileFormat
+import orjson
+from docreduce.readers import arrow, avro, boxes, parquet, sheets
+from docreduce.readers.base import FileFormat, ReadOptions
+from docreduce.readers.columnar import answers
 from docreduce.readers.registry import FORMATS
 from docreduce.values.errors import DocumentError
+from docreduce.values.unicode import well_formed
 
 __all__: list[str] = []
 
 _READERS = {known.name: known.read for known in FORMATS if isinstance(known, FileFormat)}
+_TABLES = {"parquet": parquet.parts, "arrow": arrow.parts, "avro": avro.parts, "sheets": sheets.parts}
 _CRASHED = 70  # 1 is what faulthandler leaves with when the time is over
 
 
@@ -57,11 +62,24 @@ def main() -> None:
 
 
 def _answers(name: str, payload: bytes) -> Iterator[bytes]:
-    if name == "parquet":
-        yield from parquet.batches(**json.loads(payload))
-    else:
-        text = _READERS[name](payload)
-        yield json.dumps([text.text, [dataclasses.astuple(mark) for mark in text.marks]]).encode()
+    if name in _TABLES:
+        yield from answers(_TABLES[name], **json.loads(payload))
+        return
+    if name == "boxes":
+        yield boxes.answer(payload)
+        return
+    head = payload.index(b"\n")
+    found = _READERS[name](payload[head + 1 :], ReadOptions(**orjson.loads(payload[:head])))
+    yield orjson.dumps(
+        {
+            "text": well_formed(found.text),
+            "marks": [[well_formed(part) for part in dataclasses.astuple(mark)] for mark in found.marks],
+            "doubt": found.doubt,
+            "attachments": [well_formed(attachment.name) for attachment in found.attachments],
+        }
+    )
+    for attachment in found.attachments:
+        yield attachment.content
 
 
 def _limit_memory(limit_bytes: int) -> None:

@@ -1,64 +1,169 @@
-"""Tables: each row of a CSV or JSON Lines file is a document, read as a stream and in order.
+"""Tables: from batches of rows to documents, whatever the format.
 
-CSV knows no types: kept columns of it are text. JSON Lines keeps its own as Python values.
+A format's reader gives `Columns` (where a table, or a sheet of a workbook, begins), then its rows in order as `Batch`es
+of bounded size, and `Lost` for rows that cannot be read: rows in are rows out, or a named failure. Here each row
+becomes a document with its text, its id and its kept columns, whose Arrow types stay.
+
+Without `text_column` a small table is one document: its rows as a Markdown table.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import itertools
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import orjson
-from docreduce.config import InputSettings
-from docreduce.readers.base import (
-    MEGABYTE,
-    SAMPLE_BYTES,
-    TableFormat,
-    Unread,
-    content_id,
-    open_stream,
-    read_sample,
-    unreadable,
-)
-from docreduce.readers.text import encoding_of
-from docreduce.values import Document
+from docreduce.readers.base import MEGABYTE, Unread, content_id
+from docreduce.settings import InputSettings
+from docreduce.values import Document, Mark
+from docreduce.values.columns import Kept, fit, text_of, type_of, values_of
 from docreduce.values.errors import DocumentError
 
-__all__ = ["CSV", "JSONL", "Table", "resolve"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_DELIMITERS = ",;\t|"
-_PEEKED_LINES = 100
-_PEEKED_CHARS = 2**22
+__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Batch", "Columns", "Lost", "Part", "documents", "text_batch"]
+
+BATCH_ROWS = 4096
+BATCH_BYTES = 2**22
+"""A batch holds at most so many rows, or so many bytes and one row: what is kept of it stays in memory with it."""
+
+_WHOLE_CHARS = MEGABYTE
+"""A table larger than this is no single document: the contract's 1 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table's place and what a job wants of it; `kept` are the names of the columns carried along, in order."""
+class Columns:
+    """Where a table begins: its columns' names, none for a grid of cells without a header; `sheet`: of a workbook."""
 
-    uri: str
+    names: Sequence[str]
+    sheet: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows as they stand in the file. `wrong`: what is the matter with those that are no good, by their place here.
+    `ids`: the documents', where the format knows better than the columns."""
+
+    rows: pa.RecordBatch
+    wrong: Mapping[int, DocumentError] = field(default_factory=dict)
+    ids: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """So many rows (None: unknown) that cannot be read, where others can."""
+
+    count: int | None
+    error: DocumentError
+
+
+Part: TypeAlias = Columns | Batch | Lost
+
+
+def documents(
+    parts: Iterable[Part], uri: str, media_type: str, settings: InputSettings, pinned: pa.Schema | None = None
+) -> Iterator[Document | Unread]:
+    """The documents of a table's parts in order. `pinned`: types that kept columns had in earlier runs; a row whose
+    values do not fit them, or `settings.types`, is Unread. Raises DocumentError where the table has no such columns."""
+    if settings.text_column is None:
+        yield _whole(parts, uri, media_type)
+        return
+    table: _Table | None = None
+    row = 0
+    for part in parts:
+        if isinstance(part, Columns):
+            place = f"{uri}#{part.sheet}!" if part.sheet else f"{uri}#"
+            row = 0
+            try:
+                table = _resolve(place, media_type, part.names, settings, pinned)
+            except DocumentError as error:
+                if not part.sheet:
+                    raise
+                table = None  # another sheet may have them
+                yield Unread(id=content_id(place), uri=place.rstrip("!"), media_type=media_type, error=error)
+        elif isinstance(part, Lost):
+            yield _lost(part, uri, media_type, row)
+            row += part.count or 0
+        elif table is not None:
+            yield from table.read(part, row)
+            row += part.rows.num_rows
+
+
+def text_batch(names: Sequence[str], rows: Sequence[Sequence[str]], wrong: Mapping[int, DocumentError]) -> Batch:
+    """A batch of rows of text. Cells past the names are dropped, missing ones null."""
+    import pyarrow as pa
+
+    columns = [[row[at] if at < len(row) else None for row in rows] for at in range(len(names))]
+    arrays = [pa.array(column, pa.large_string()) for column in columns]
+    return Batch(pa.RecordBatch.from_arrays(arrays, list(names)), wrong)
+
+
+def _lost(part: Lost, uri: str, media_type: str, row: int) -> Unread:
+    last = "" if part.count is None else f" to {row + part.count - 1}"
+    which = f"row {row}" if part.count == 1 else f"rows {row}{last or ' and after'}"
+    error = DocumentError(f"{which} cannot be read: {part.error.message}", kind=part.error.kind, hint=part.error.hint)
+    name = content_id(uri.rpartition("/")[2], f"{row}{last}")
+    return Unread(id=name, uri=f"{uri}#{row}", row=row, media_type=media_type, error=error)
+
+
+# --- a row, a document --------------------------------------------------------------------------------------------
+
+
+def _resolve(
+    place: str, media_type: str, columns: Sequence[str], settings: InputSettings, pinned: pa.Schema | None
+) -> _Table:
+    """A table with the columns a job wants of it. Raises DocumentError no_column, which lists those it has."""
+    kept = settings.keep_columns
+    wanted = [str(settings.text_column), *filter(None, [settings.id_column]), *(kept or []), *settings.types]
+    twice = [name for name, count in Counter(columns).items() if count > 1 and (name in wanted or kept is None)]
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        problem, hint = f"no column {missing[0]!r}", "Name one of its columns."
+    elif twice:
+        problem, hint = f"two columns {twice[0]!r}", "Name those to keep in input.keep_columns."
+    else:
+        return _Table(place=place, media_type=media_type, settings=settings, pinned=pinned)
+    raise _no_column(problem, columns, hint)
+
+
+def _no_column(problem: str, columns: Sequence[str], hint: str) -> DocumentError:
+    there = ", ".join(map(repr, columns[:50])) + (" …" if len(columns) > 50 else "")
+    return DocumentError(f"{problem}; its columns are {there or 'none'}", kind="no_column", hint=hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """A table, and what a job wants of it."""
+
+    place: str
     media_type: str
     settings: InputSettings
-    kept: dict[str, None]
+    pinned: pa.Schema | None
 
-    def document(self, row: int, values: Mapping[Any, Any], error: DocumentError | None = None) -> Document | Unread:
-        """The document of a row; Unread for `error`, or where its text is none."""
-        text = error or self._text(values.get(self.settings.text_column))
-        name = values.get(self.settings.id_column)
-        if name is None or name == "":
-            file = self.uri.rpartition("/")[2]
-            name = content_id(f"{file}#{row}", text if isinstance(text, str) else "")
-        columns = {name: values.get(name) for name in self.kept}
-        place = f"{self.uri}#{row}"
-        if isinstance(text, str):
-            return Document(id=str(name), uri=place, row=row, text=text, media_type=self.media_type, columns=columns)
-        return Unread(id=str(name), uri=place, row=row, media_type=self.media_type, columns=columns, error=text)
+    def read(self, batch: Batch, start: int) -> Iterator[Document | Unread]:
+        """The documents of a batch, whose first row is the table's row `start`."""
+        rows, settings = batch.rows, self.settings
+        texts = _column(rows, settings.text_column) or [None] * rows.num_rows
+        ids = batch.ids or self._ids(rows)
+        kept, unfit = self._keep(rows)
+        for at, (name, text) in enumerate(zip(ids, texts, strict=True)):
+            place, row, columns = f"{self.place}{start + at}", start + at, Kept(kept, at)
+            checked = batch.wrong.get(at) or unfit.get(at) or self._text(text)
+            if isinstance(checked, DocumentError):
+                yield Unread(id=name, uri=place, row=row, media_type=self.media_type, columns=columns, error=checked)
+            else:
+                yield Document(id=name, uri=place, row=row, text=checked, media_type=self.media_type, columns=columns)
+
+    def _ids(self, rows: pa.RecordBatch) -> list[str]:
+        """What the id column says of each row, else a hash of the row."""
+        values = _column(rows, self.settings.id_column)
+        ids = [""] * rows.num_rows if values is None else ["" if value is None else text_of(value) for value in values]
+        if "" not in ids:
+            return ids
+        return [own or other for own, other in zip(ids, content_ids(rows), strict=True)]
 
     def _text(self, value: Any) -> str | DocumentError:
         if isinstance(value, bytes):
@@ -75,127 +180,150 @@ class Table:
             return DocumentError(f"its text is larger than {self.settings.max_document_mb} MB", kind="too_large")
         return value
 
+    def _keep(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, DocumentError]]:
+        """The kept columns in their stated or pinned types, and the rows whose values do not fit these."""
+        import pyarrow as pa
 
-def resolve(uri: str, media_type: str, columns: Sequence[str], settings: InputSettings) -> Table:
-    """The columns a job wants of a table. Raises DocumentError no_column, which lists those it has."""
-    text_column, kept = settings.text_column, settings.keep_columns
-    wanted = [text_column, *filter(None, [settings.id_column]), *(kept or [])]
-    twice = [name for name, count in Counter(columns).items() if count > 1 and (name in wanted or kept is None)]
-    missing = [name for name in wanted if name not in columns]
-    if text_column is None:
-        problem, hint = "a table needs input.text_column", "Name the column that holds the text."
-    elif missing:
-        problem, hint = f"no column {missing[0]!r}", "Name one of its columns."
-    elif twice:
-        problem, hint = f"two columns {twice[0]!r}", "Name those to keep in input.keep_columns."
-    else:
-        kept = [name for name in columns if name != text_column] if kept is None else kept
-        return Table(uri=uri, media_type=media_type, settings=settings, kept=dict.fromkeys(kept))
-    there = ", ".join(map(repr, columns)) or "none"
-    raise DocumentError(f"{problem}; its columns are {there}", kind="no_column", hint=hint)
-
-
-def _stray_bytes(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that are not UTF-8 in a table that began as UTF-8: a cell pasted from Windows, so Windows-1252."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+        settings, wrong = self.settings, {}
+        names = settings.keep_columns
+        if names is None:
+            names = [name for name in rows.schema.names if name != settings.text_column]
+        fields = []
+        for name in dict.fromkeys(names):
+            at = rows.schema.get_field_index(name)
+            own = rows.schema.field(at) if at >= 0 else pa.field(name, pa.null())
+            if name in settings.types:
+                own = pa.field(name, type_of(settings.types[name]))
+            elif self.pinned is not None and (pinned := self.pinned.get_field_index(name)) >= 0:
+                own = self.pinned.field(pinned)
+            elif own.type == pa.large_string() and not own.metadata and self.media_type in _UNTYPED:
+                own = own.with_type(pa.string())
+            fields.append(own.with_nullable(True))
+        kept, words = fit(rows, pa.schema(fields))
+        for at, message in words.items():
+            wrong[at] = DocumentError(message, kind="unfit_value", hint="State the column's type in input.types.")
+        return _own(kept), wrong
 
 
-codecs.register_error("docreduce-stray", _stray_bytes)
+_UNTYPED = ("text/csv",)
 
 
-def _lines(path: Path, settings: InputSettings) -> Iterator[str]:
-    """The file's lines with their ends, decoded as they stream. Raises DocumentError for one past the limit."""
-    sample = read_sample(path)
-    encoding = encoding_of(sample, whole=len(sample) < SAMPLE_BYTES)
-    errors = "docreduce-stray" if encoding.startswith("utf-8") else "replace"
-    most = settings.max_document_mb * MEGABYTE
-    with unreadable(path), open_stream(path) as stream, io.TextIOWrapper(stream, encoding, errors, newline="") as text:
-        while line := text.readline(most):
-            if len(line) == most:
-                raise DocumentError(f"a line longer than {settings.max_document_mb} MB", kind="too_large")
-            yield line
+def _column(rows: pa.RecordBatch, name: str | None) -> list[Any] | None:
+    at = rows.schema.get_field_index(name or "")
+    return None if at < 0 else values_of(rows.column(at))
 
 
-def _peeked(lines: Iterator[str]) -> tuple[list[str], Iterator[str]]:
-    """The first lines (a hundred, or fewer where they are very long), and all of them."""
-    head: list[str] = []
-    chars = 0
-    while len(head) < _PEEKED_LINES and chars < _PEEKED_CHARS and (line := next(lines, None)) is not None:
-        head.append(line)
-        chars += len(line)
-    return head, itertools.chain(head, lines)
+def _own(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A copy that does not hold the memory of the columns beside it: the texts, above all."""
+    import pyarrow as pa
+
+    if not batch.num_columns:
+        return batch
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return pa.ipc.open_stream(sink.getvalue()).read_next_batch()
 
 
-def _csv_rows(path: Path, uri: str, settings: InputSettings) -> Iterator[Document | Unread]:
-    # The csv module has one limit for all its readers; a run has one value for it.
-    csv.field_size_limit(settings.max_document_mb * MEGABYTE)
-    head, lines = _peeked(_lines(path, settings))
-    cells = _cells(lines, max(_DELIMITERS, key=lambda delimiter: _fit(delimiter, head, settings.text_column)))
-    header = _header(next(cells, []))
-    table = resolve(uri, CSV.media_type, header, settings)
-    for row, record in enumerate(cells):
-        error = None
-        if len(record) < len(header) or any(record[len(header) :]):
-            message = f"the row has {len(record)} cells and the header {len(header)}"
-            error = DocumentError(message, kind="malformed_row")
-        yield table.document(row, dict(zip(header, record, strict=False)), error)
+def content_ids(rows: pa.RecordBatch) -> list[str]:
+    """An id for each row: a hash of its cells by their columns' names, nulls left out. So neither the row's place nor
+    the columns' order matter to it, nor a new column that says nothing."""
+    named = sorted(zip(rows.schema.names, rows.columns, strict=True), key=lambda pair: pair[0])
+    columns = [(f"{name}\x1f", _canonical(column)) for name, column in named]
+    ids = []
+    for cells in zip(*(values for _, values in columns), strict=True):
+        content = "\x1e".join(head + cell for (head, _), cell in zip(columns, cells, strict=True) if cell is not None)
+        ids.append(hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16])
+    return ids or [content_id("")] * rows.num_rows
 
 
-def _cells(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
-    try:
-        for record in csv.reader(lines, delimiter=delimiter):
-            if record:  # a blank line between rows is no row
-                yield record
-    except csv.Error as error:
-        kind = "too_large" if "field larger" in str(error) else "unreadable"
-        raise DocumentError(f"broken CSV: {error}", kind=kind, hint="A quote that never closes?") from error
+def _canonical(column: pa.Array[Any]) -> list[str | None]:
+    """Values as text that no installed library changes."""
+    import pyarrow as pa
 
-
-def _fit(delimiter: str, head: Sequence[str], text_column: str | None) -> tuple[bool, float, int]:
-    """How well a delimiter explains the first lines: the text column is in the header, rows are as long as it."""
-    rows = list(_cells(head, delimiter))
-    if not rows or len(rows[0]) < 2:
-        return False, 0.0, 0
-    whole = rows[:-1] or rows  # the last one may be cut in its middle
-    return text_column in _header(rows[0]), sum(len(row) == len(rows[0]) for row in whole) / len(whole), len(rows[0])
-
-
-def _header(cells: Sequence[str]) -> list[str]:
-    """Column names: a cell without one is called column_N, N from 1."""
-    return [cell.strip() or f"column_{number}" for number, cell in enumerate(cells, 1)]
-
-
-def _jsonl_rows(path: Path, uri: str, settings: InputSettings) -> Iterator[Document | Unread]:
-    head, lines = _peeked(_lines(path, settings))
-    first = list(_records(head))
-    # A key may be left out where it is null, so the columns are those of the first lines together.
-    columns = list(dict.fromkeys(name for record in first if isinstance(record, dict) for name in record))
-    if not columns and first and isinstance(first[0], DocumentError):
-        raise first[0]
-    table = resolve(uri, JSONL.media_type, columns, settings)
-    for row, record in enumerate(_records(lines)):
-        if isinstance(record, DocumentError):
-            yield table.document(row, {}, record)
-            continue
-        if settings.keep_columns is None:  # a key that comes late is kept from there on
-            table.kept.update(dict.fromkeys(record))
-            table.kept.pop(str(settings.text_column), None)
-        yield table.document(row, record)
-
-
-def _records(lines: Iterable[str]) -> Iterator[dict[str, Any] | DocumentError]:
-    for line in lines:
-        if not line.strip():
-            continue
+    if not (pa.types.is_nested(column.type) or pa.types.is_binary(column.type)):
         try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            yield DocumentError(f"the line is not JSON: {error}")
-            continue
-        yield record if isinstance(record, dict) else DocumentError("the line is JSON, but not an object")
+            return [value if value is None else str(value) for value in column.cast(pa.string()).to_pylist()]
+        except (ValueError, pa.ArrowException):
+            pass
+    return [None if value is None else text_of(value) for value in values_of(column)]
 
 
-CSV = TableFormat(media_type="text/csv", extensions=(".csv", ".tsv", ".tab"), rows=_csv_rows)
-JSONL = TableFormat(media_type="application/x-ndjson", extensions=(".jsonl", ".ndjson", ".jsonlines"), rows=_jsonl_rows)
+# --- a table, a document ------------------------------------------------------------------------------------------
+
+
+def _whole(parts: Iterable[Part], uri: str, media_type: str) -> Document:
+    """All rows as one document: a Markdown table, of a workbook one under each sheet's name, its number as page.
+
+    Raises DocumentError for a table that is too large for that, or has rows that cannot be read."""
+    text = _Markdown()
+    for part in parts:
+        if isinstance(part, Lost):
+            raise part.error
+        if isinstance(part, Columns):
+            text.begin(part)
+        else:
+            columns = [_written(column) for column in part.rows.columns]
+            for cells in zip(*columns, strict=True):
+                text.add_row(cells)
+    whole = "".join(f"{line}\n" for line in text.lines)
+    name = content_id(f"table {_WHOLE_VERSION}", whole)
+    return Document(id=name, uri=uri, text=whole, media_type=media_type, marks=tuple(text.marks))
+
+
+class _Markdown:
+    """Tables as Markdown, the first row of each as its header."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.marks: list[Mark] = []
+        self._names: Sequence[str] = ()
+        self._chars = 0
+        self._sheets = 0
+        self._fresh = True  # the next row is a header
+
+    def begin(self, columns: Columns) -> None:
+        self._names, self._fresh = columns.names or self._names, True
+        if columns.sheet:
+            self._sheets += 1
+            if self.lines:
+                self._add("")
+            self.marks.append(Mark(kind="page", start=self._chars, label=str(self._sheets)))
+            self.marks.append(Mark(kind="heading", start=self._chars, label=columns.sheet, level=2))
+            self._add(f"## {columns.sheet}")
+            self._add("")
+        if columns.names:
+            self.add_row(columns.names)
+
+    def add_row(self, cells: Sequence[Any]) -> None:
+        self._add("| " + " | ".join(map(_cell, cells)) + " |")
+        if self._fresh:
+            self._add("|" + " --- |" * len(cells))
+        self._fresh = False
+
+    def _add(self, line: str) -> None:
+        self._chars += len(line) + 1
+        if self._chars > _WHOLE_CHARS:
+            problem = f"a table of more than {_WHOLE_CHARS // MEGABYTE} MB needs input.text_column"
+            raise _no_column(problem, self._names, "Name the column that holds the text.")
+        self.lines.append(line)
+
+
+_WHOLE_VERSION = 1
+"""Raised when the same table comes out as another text: document ids change with it."""
+
+
+def _written(column: pa.Array[Any]) -> list[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_boolean(column.type):
+        return values_of(column)
+    return _canonical(column)
+
+
+def _cell(value: object) -> str:
+    """A cell as Markdown has it: a line end inside becomes a space, which keeps the row in one line."""
+    if value is None:
+        return ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else text_of(value)
+    return " ".join(text.replace("|", "\\|").splitlines()).strip()

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from docreduce.config import InputSettings, ModelSettings
-from docreduce.models.pricing import Pricing, catalogue
-from docreduce.report.progress import printable
+from docreduce.models.catalogue import catalogue
 from docreduce.results import RunInfo
+from docreduce.settings import InputSettings, ModelSettings
 from docreduce.values import Document
 from docreduce.values.errors import DocumentError, JobError
-from docreduce.values.money import PICO, money, pusd
+from docreduce.values.money import money, pusd
+from docreduce.values.unicode import printable
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -67,6 +67,8 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
         console.print(Text("stopped: ").append_text(plain(manifest["halted"]["message"])))
         if manifest["halted"].get("unread"):
             console.print("not all of the input was read: each file left out is a row, and so is the rest of a table")
+    if manifest.get("left_out"):
+        console.print(f"left out: {_left_out(manifest['left_out'])}")
     for kind, number in counts["errors"].items():
         console.print(f"  {number:,} × {kind}")
     console.print(
@@ -93,6 +95,10 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
         console.print("extractive: sentences and values taken from the texts by the embedded provider, no model asked")
 
 
+def _left_out(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {reason}" for reason, number in counts.items())
+
+
 def print_estimate(estimate: Mapping[str, Any], console: Console) -> None:
     """Documents, chunks, and low, expected, high and ceiling of calls, tokens, money and time."""
     table = _table(
@@ -114,6 +120,8 @@ def print_estimate(estimate: Mapping[str, Any], console: Console) -> None:
     console.print(f"price: {estimate['pricing']['source']}, {estimate['pricing']['mode']}")
     if estimate["reused_calls"]:
         console.print(f"{estimate['reused_calls']:,} calls are answered already and cost nothing")
+    if estimate.get("left_out"):
+        console.print(f"left out: {_left_out(estimate['left_out'])}")
     if estimate["unreadable"]:
         console.print(f"{estimate['unreadable']:,} documents cannot be read; the run will say why")
     if rows := estimate.get("by_document"):
@@ -152,35 +160,22 @@ def model_rows(*, live: bool, provider: str, base_url: str | None, extra: Path |
     known = {name: info for name, info in catalogue(extra).items() if info.provider == provider}
     names: Iterable[str] = known
     if live:
-        from docreduce.providers import list_models
+        from docreduce.engine.session import listed_models
         from pydantic import ValidationError
 
         try:
             settings = ModelSettings.model_validate({"provider": provider, "base_url": base_url})
         except ValidationError as error:
             raise JobError(f"--provider {provider}: not a provider") from error
-        names = asyncio.run(list_models(settings))
+        names = asyncio.run(listed_models(settings))
     stated = ("maker", "context_window", "safe_window", "max_output_tokens", "tokenizer")
     rows: list[dict[str, Any]] = []
     for name in names:
         info = known.get(name)
-        prices = [_price(price) for price in (info.pricing, *info.other_pricing) if price] if info else []
+        prices = [price.as_dict() for price in (info.pricing, *info.other_pricing) if price] if info else []
         row = {"id": name, **{key: getattr(info, key, None) for key in stated}}
         rows.append({**row, "prices": prices, "notes": info.notes if info else ""})
     return rows
-
-
-def _price(pricing: Pricing) -> dict[str, Any]:
-    million = 1_000_000 / PICO
-    if pricing.mode == "per_call":
-        return {"mode": "per_call", "usd_per_call": pricing.call_pusd / PICO}
-    if pricing.mode == "flat":
-        return {"mode": "flat", "usd_per_million": pricing.input_pusd * million}
-    return {
-        "mode": "per_token",
-        "input_usd_per_million": pricing.input_pusd * million,
-        "output_usd_per_million": pricing.output_pusd * million,
-    }
 
 
 def print_models(listed: Mapping[str, Sequence[Mapping[str, Any]]], console: Console) -> None:

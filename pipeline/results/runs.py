@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-
 from docreduce.storage import machine_errors
 
 __all__ = ["RunInfo", "list_runs"]

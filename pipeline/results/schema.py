@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["CALLS", "CHUNKS", "DOCUMENTS", "EVIDENCE", "MONEY", "arrow_fields", "coerce", "records_schema", "text_of"]
+__all__ = [
+    "CALLS",
+    "CHUNKS",
+    "DOCUMENTS",
+    "EVIDENCE",
+    "ITEM",
+    "MONEY",
+    "TableSpec",
+    "arrow_fields",
+    "coerce",
+    "free_name",
+    "text_of",
+]
 
 TEXT: pa.DataType = pa.string()
 WORD: pa.DataType = pa.dictionary(pa.int32(), pa.string())
@@ -31,26 +44,50 @@ DOCUMENTS = _schema("""document_id text, uri text, row int, status word, error_k
     chars int, source_tokens int, chunks int, calls int, attempts int, input_tokens int, output_tokens int,
     cost_usd usd, unknown_cost_usd usd, reused_cost_usd usd, summary text""")
 CHUNKS = _schema("""document_id text, chunk int, char_start int, char_end int, page_start int, page_end int,
-    heading text, tokens int, status word, error text, output text""")
-EVIDENCE = _schema("""document_id text, item int, field word, value text, quote text, char_start int, char_end int,
-    page int, alignment word, chunk int, support int, conflict flag""")
+    heading text, tokens int, status word, error text, output text, model word, endpoint word""")
+EVIDENCE = _schema("""item int, field word, value text, quote text, char_start int, char_end int,
+    page int, alignment word, value_in_quote flag, ambiguous flag, chosen flag, chunk int, support int, conflict flag,
+    coerced text, reason text""")
 CALLS = _schema("""call_key text, document_id text, stage word, chunk int, attempt int, started_at time,
     latency_s real, http_status int, outcome word, finish_reason word, input_tokens int, output_tokens int,
-    cached_input_tokens int, reasoning_tokens int, billing word, cost_usd usd, reused_cost_usd usd,
-    request_id text, error text""")
-_RECORD_HEAD = _schema("document_id text, item int")
-_RECORD_TAIL = _schema("status word, error text, cost_usd usd")
+    cached_input_tokens int, cache_write_tokens int, reasoning_tokens int, model word, endpoint word,
+    service_tier word, batch text, billing word, cost_usd usd, reused_cost_usd usd, request_id text, error text""")
+ITEM = _schema("item int")
+HEAD = _schema("document_id text, uri text")
+OUTCOME = _schema("status word, error text, cost_usd usd")
 
 
-def records_schema(fields: Iterable[pa.Field[Any]]) -> pa.Schema:
-    """The schema of records.parquet. A field that is named like one of our columns becomes `field_<name>`."""
-    ours = {*_RECORD_HEAD.names, *_RECORD_TAIL.names}
-    fields = list(fields)
-    taken = ours | {field.name for field in fields}
-    named = [
-        field.with_name(free_name(field.name, "field_", taken)) if field.name in ours else field for field in fields
-    ]
-    return pa.schema([*_RECORD_HEAD, *named, *_RECORD_TAIL])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSpec:
+    """A table of a kind's own. Its rows come by column name in `Result.tables`.
+
+    `columns` are those the kind fills, `names` what they are called in its rows (in the same order). `kept`: the
+    input's kept columns are carried along; `outcome`: status, error and the document's cost, split over its rows;
+    `always`: exactly one row a document, whatever became of it."""
+
+    columns: pa.Schema
+    names: tuple[str, ...] = ()
+    kept: bool = False
+    outcome: bool = False
+    always: bool = False
+
+    @classmethod
+    def of(cls, own: pa.Schema, fields: Iterable[pa.Field[Any]], **flags: bool) -> TableSpec:
+        """A table of the kind's `own` columns and a user's `fields`, of which one that is named like a column of ours
+        becomes `field_<name>`."""
+        fields = list(fields)
+        ours = {*HEAD.names, *own.names, *OUTCOME.names}
+        taken = ours | {each.name for each in fields}
+        named = [
+            each.with_name(free_name(each.name, "field_", taken)) if each.name in ours else each for each in fields
+        ]
+        names = (*own.names, *(each.name for each in fields))
+        return cls(columns=pa.schema([*own, *named]), names=names, **flags)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All its columns but the carried ones."""
+        return pa.schema([*HEAD, *self.columns, *(OUTCOME if self.outcome else ())])
 
 
 def free_name(name: str, prefix: str, taken: Iterable[str]) -> str:

@@ -1,50 +1,88 @@
-"""One Parquet file, written in row groups of bounded size, whose carried columns find their types on the way."""
+"""One Parquet file, written in row groups of bounded size, whose carried columns keep the types they came with.
+
+Carried columns come as rows of record batches (`Kept`) and go out as slices of them. Row groups whose carried columns
+are others than those before begin another piece of the file; `close` writes the pieces as one, in types that hold them
+all. It also does so where a dictionary grew on the way: a file whose row groups have different dictionaries is read by
+everybody, but pyarrow refuses to group by such a column.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
-from docreduce.results.schema import free_name, text_of
+from docreduce.results.schema import free_name
+from docreduce.values.columns import Kept, array_of, as_type, wider
 from docreduce.values.unicode import well_formed
 
 __all__ = ["Table"]
 
 GROUP_ROWS = 5000
 GROUP_CHARS = 2**24
-"""A row group is written when it holds so many rows, or so many characters of text."""
-
-_UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError)
+"""A row group is written when it holds so many rows, or so many characters of text and bytes of carried columns."""
+_DICTIONARY_BYTES = 2**22
+"""A dictionary larger than this is written as plain values: it would be held in memory, and written once a group."""
+_TEXTS = {"string", "large_string", "string_view", "null"}
 
 
 class Table:
     """Rows of fixed columns, and beside them carried ones whose names and types differ from input to input.
 
-    A carried column has the narrowest type that holds all its values, text at the widest: row groups of other types
-    than those before begin another piece of the file, and `close` makes one of them. A column named like a fixed one
-    becomes `input_<name>`. Strings are made valid Unicode. Not safe for threads."""
+    A carried column has its input's type; where inputs differ, the one that holds all its values, text at the widest;
+    a type that Parquet lacks (unions, intervals) becomes text. `pinned`: columns that there are anyway, with the types
+    they had before. A column named like a fixed one becomes `input_<name>`. Strings are made valid Unicode. Not safe
+    for threads."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, pinned: pa.Schema | None = None) -> None:
         self.path = path
         self.rows = 0
         self._fixed = self._schema = schema
         self._names: dict[str, str] = {}  # of the carried columns, by the input's
+        self._carried: dict[str, pa.Field[Any]] = {}  # by the output's names
+        self._kinds: dict[str, set[str]] = {}  # the types they came with
+        self._dictionaries: dict[str, pa.Array[Any]] = {}
+        self._scattered = False  # row groups differ in their dictionaries
         self._pieces: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
         self._buffer: list[tuple[Any, ...]] = []
         self._beside: list[Mapping[str, Any]] = []
         self._chars = 0
+        self._last: pa.RecordBatch | None = None
+        for field in pinned or ():
+            self._widen(field)
+
+    @property
+    def carried(self) -> pa.Schema:
+        """The carried columns until now, by the input's names and with the output's types; without those that only had
+        nulls, which say nothing of a type."""
+        fields = [self._carried[own].with_name(name) for name, own in self._names.items()]
+        return pa.schema([field for field in fields if not pa.types.is_null(field.type)])
+
+    @property
+    def as_text(self) -> dict[str, list[str]]:
+        """The carried columns that are text because of what they came as: several types that nothing else holds, or one
+        that Parquet lacks."""
+        text = {own for own, field in self._carried.items() if field.type == pa.string()}
+        return {own: sorted(kinds) for own, kinds in self._kinds.items() if own in text and kinds - _TEXTS}
 
     def append(self, row: tuple[Any, ...], carried: Mapping[str, Any]) -> None:
         """Add a row: its fixed values in the order of the schema, and its carried ones by name."""
         self._buffer.append(row)
         self._beside.append(carried)
-        self._chars += sum(len(value) for value in (*row, *carried.values()) if isinstance(value, str))
+        self._chars += sum(len(value) for value in row if isinstance(value, str))
+        if isinstance(carried, Kept):
+            if carried.batch is not self._last:  # its rows come together
+                self._chars += carried.batch.nbytes
+                self._last = carried.batch
+                for field in carried.batch.schema:
+                    self._widen(field)
+        else:
+            self._chars += sum(len(value) for value in carried.values() if isinstance(value, str))
         if len(self._buffer) >= GROUP_ROWS or self._chars >= GROUP_CHARS:
             self._flush()
 
@@ -54,13 +92,11 @@ class Table:
             self._flush()
         if self._writer:
             self._writer.close()
-        if len(self._pieces) == 1:
+        if len(self._pieces) == 1 and not self._scattered:
             self._pieces[0].rename(self.path)
             return
-        try:
-            self._unite(_wider)
-        except pa.ArrowException:  # a float would round whole numbers, or such: what differs becomes text
-            self._unite(lambda *_: pa.string())
+        while not self._rewrite():  # once, but for columns that turn out to need text
+            pass
         for piece in self._pieces:
             piece.unlink()
 
@@ -71,81 +107,177 @@ class Table:
                 self._writer.close()
 
     def _flush(self) -> None:
-        for name in (name for row in self._beside for name in row if name not in self._names):
-            taken = {*self._fixed.names, *self._names.values()}
-            self._names[name] = free_name(well_formed(str(name)), "input_", taken)
-        columns = zip(*self._buffer, strict=True) if self._buffer else [()] * len(self._fixed)
-        arrays = [_array(list(column), field.type) for column, field in zip(columns, self._fixed, strict=True)]
-        carried = [_typed([row.get(name) for row in self._beside]) for name in self._names]
-        kinds = zip(self._names.values(), (array.type for array in carried), strict=True)
-        schema = pa.schema([*self._fixed, *(pa.field(name, kind) for name, kind in kinds)])
+        values = zip(*self._buffer, strict=True) if self._buffer else [()] * len(self._fixed)
+        arrays: list[Any] = [
+            _array(list(column), field.type) for column, field in zip(values, self._fixed, strict=True)
+        ]
+        arrays += self._carried_columns()
+        fields = [*self._fixed, *self._carried.values()]
+        arrays = [self._with_dictionary(field.name, array) for field, array in zip(fields, arrays, strict=True)]
+        schema = pa.schema([field.with_type(array.type) for field, array in zip(fields, arrays, strict=True)])
         if self._writer is None or self._schema != schema:
             if self._writer:
                 self._writer.close()
             self._pieces.append(self.path.with_suffix(f".{len(self._pieces)}"))
-            self._writer = pq.ParquetWriter(self._pieces[-1], schema, compression="zstd")
+            self._writer = _writer(self._pieces[-1], schema)
             self._schema = schema
-        self._writer.write_batch(pa.record_batch([*arrays, *carried], schema=schema))
+        self._writer.write_table(pa.table(arrays, schema=schema), row_group_size=max(len(self._buffer), 1))
         self.rows += len(self._buffer)
-        self._buffer, self._beside, self._chars = [], [], 0
+        self._buffer, self._beside, self._chars, self._last = [], [], 0, None
 
-    def _unite(self, wider: Callable[[pa.DataType, pa.DataType], pa.DataType]) -> None:
-        """Write the pieces as one file, whose columns have types that hold those of all pieces."""
-        kinds: dict[str, pa.DataType] = {}
-        for piece in self._pieces:
-            for field in pq.read_schema(piece):
-                known = kinds.setdefault(field.name, field.type)
-                if pa.types.is_null(known):
-                    kinds[field.name] = field.type
-                elif known != field.type and not pa.types.is_null(field.type):
-                    kinds[field.name] = wider(known, field.type)
-        schema = pa.schema(list(kinds.items()))
-        with pq.ParquetWriter(self.path, schema, compression="zstd") as out:
+    def _carried_columns(self) -> list[pa.ChunkedArray[Any]]:
+        """The carried columns of the buffered rows, in types that hold what came until now."""
+        parts = list(_batches(self._beside))
+        for batch, _ in parts:
+            for field in batch.schema if batch is not None else ():  # of rows that came without types
+                self._widen(field)
+        columns: dict[str, list[Any]] = {name: [] for name in self._carried}
+        for batch, rows in parts:
+            for name, own in self._names.items():
+                at = -1 if batch is None else batch.schema.get_field_index(name)
+                kind = self._carried[own].type
+                chunk = pa.nulls(rows, kind) if batch is None or at < 0 else _plain(batch.column(at))
+                columns[own].append(chunk)
+        whole = []
+        for own, chunks in columns.items():
+            kind = self._carried[own].type
+            fitted = [as_type(chunk, kind) for chunk in chunks]
+            if any(unfit for _, unfit in fitted):
+                self._carried[own] = self._carried[own].with_type(pa.string())
+                fitted = [as_type(chunk, pa.string()) for chunk in chunks]
+            whole.append(pa.chunked_array([chunk for chunk, _ in fitted], self._carried[own].type))
+        return whole
+
+    def _widen(self, field: pa.Field[Any]) -> None:
+        """Make room for a column of an input."""
+        if field.name not in self._names:
+            taken = {*self._fixed.names, *self._carried}
+            own = self._names[field.name] = free_name(well_formed(field.name), "input_", taken)
+            # a row that failed has no values, so every column may be null
+            self._carried[own] = field.with_name(own).with_type(_held(field.type)).with_nullable(True)
+            self._kinds[own] = {str(field.type)}
+            return
+        own = self._names[field.name]
+        known = self._carried[own]
+        self._kinds[own].add(str(field.type))
+        if known.type != field.type:
+            self._carried[own] = known.with_type(wider(known.type, _held(field.type)))
+
+    def _with_dictionary(self, name: str, array: Any) -> Any:
+        """A dictionary column in terms of all its words until now."""
+        if not pa.types.is_dictionary(array.type):
+            return array
+        chunks: list[Any] = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+        known = self._dictionaries.get(name)
+        if known is not None:
+            chunks = [pa.DictionaryArray.from_arrays(pa.array([], array.type.index_type), known), *chunks]
+        try:
+            kind: Any = array.type
+            whole: Any = pa.chunked_array(chunks, kind).unify_dictionaries()
+        except pa.ArrowException:  # more words than the index can count
+            return self._as_values(name, array)
+        if whole.num_chunks == 0:
+            return array
+        words = whole.chunk(0).dictionary
+        if words.nbytes > _DICTIONARY_BYTES:
+            return self._as_values(name, array)
+        if known is not None and len(words) > len(known):
+            self._scattered = True
+        self._dictionaries[name] = words
+        return whole
+
+    def _as_values(self, name: str, array: Any) -> Any:
+        kind = array.type.value_type
+        if name in self._carried:
+            self._carried[name] = self._carried[name].with_type(kind)
+        self._scattered = True
+        return array.cast(kind)
+
+    def _rewrite(self) -> bool:
+        """Write the pieces as one file; False, and a column's type is text, where a value does not fit the type."""
+        fields = [field.with_type(self._final(field)) for field in [*self._fixed, *self._carried.values()]]
+        schema = pa.schema(fields)
+        with _writer(self.path, schema) as out:
             for piece in self._pieces:
                 with pq.ParquetFile(piece) as file:
                     for number in range(file.num_row_groups):
-                        group = file.read_row_group(number)  # a column that came late stands behind those before
-                        columns = [_as_type(column, field.type) for column, field in zip(group.columns, schema)]  # noqa: B905
-                        columns += [pa.nulls(len(group), field.type) for field in list(schema)[len(columns) :]]
-                        out.write_table(pa.table(columns, schema=schema))
+                        group = file.read_row_group(number)
+                        columns = []
+                        for field in schema:
+                            column, fits = self._column(group, field)
+                            if not fits:
+                                self._carried[field.name] = self._carried[field.name].with_type(pa.string())
+                                return False
+                            columns.append(column)
+                        out.write_table(pa.table(columns, schema=schema), row_group_size=max(len(group), 1))
+        return True
+
+    def _final(self, field: pa.Field[Any]) -> pa.DataType:
+        kind: pa.DataType = field.type
+        written: pa.DataType = self._schema.field(
+            field.name
+        ).type  # of the last piece: plain, where words became too many
+        return written if pa.types.is_dictionary(kind) else kind
+
+    def _column(self, group: pa.Table, field: pa.Field[Any]) -> tuple[Any, bool]:
+        if field.name not in group.schema.names:  # it came later
+            return pa.nulls(len(group), field.type), True
+        column = group[field.name]
+        if pa.types.is_dictionary(field.type) and column.type == field.type:
+            return self._with_dictionary(field.name, column), True
+        fitted = [
+            as_type(_plain(chunk) if not pa.types.is_dictionary(field.type) else chunk, field.type)
+            for chunk in column.chunks
+        ]
+        return pa.chunked_array([chunk for chunk, _ in fitted], field.type), not any(unfit for _, unfit in fitted)
 
 
-def _typed(values: list[Any]) -> pa.Array[Any]:
-    """`values` as the type they suggest, text if they suggest none."""
-    types = {type(value) for value in values if value is not None}
-    if len(types) < 2 or types == {int, float}:  # Arrow also takes an integer for a date, and cuts a datetime to one
-        with contextlib.suppress(*_UNFIT):
-            array = _array(values, None)
-            if _writable(array.type):
-                return array
-    return _texts(values)
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    # past the limit pages would go without their dictionary, and readers would make one of their own for each group
+    return pq.ParquetWriter(path, schema, compression="zstd", dictionary_pagesize_limit=4 * _DICTIONARY_BYTES)
 
 
-def _writable(kind: pa.DataType) -> bool:
-    """Whether Parquet can hold the type: it has no struct without fields."""
-    inner = [kind.field(number).type for number in range(kind.num_fields)]
-    return bool(inner or not pa.types.is_struct(kind)) and all(map(_writable, inner))
+def _batches(rows: list[Mapping[str, Any]]) -> Iterator[tuple[pa.RecordBatch | None, int]]:
+    """The carried values of rows as few slices of batches, and how many rows each is for; None for rows without any."""
+    start = 0
+    while start < len(rows):
+        first, end = rows[start], start + 1
+        if isinstance(first, Kept):
+            while end < len(rows) and _follows(rows[end], first, end - start):
+                end += 1
+            yield first.batch.slice(first.row, end - start), end - start
+        else:
+            while end < len(rows) and not isinstance(rows[end], Kept):
+                end += 1
+            names: dict[str, str] = {}
+            for name in (name for row in rows[start:end] for name in row if name not in names):
+                names[name] = free_name(well_formed(str(name)), "input_", names.values())
+            arrays = [array_of([row.get(name) for row in rows[start:end]]) for name in names]
+            yield (pa.record_batch(arrays, list(names.values())) if names else None), end - start
+        start = end
 
 
-def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The type that holds both; text where none does."""
+def _follows(row: Mapping[str, Any], first: Kept, distance: int) -> bool:
+    return isinstance(row, Kept) and row.batch is first.batch and row.row == first.row + distance
+
+
+def _held(kind: pa.DataType) -> pa.DataType:
+    """The type that Parquet holds the values of `kind` in."""
+    if pa.types.is_run_end_encoded(kind):
+        return _held(kind.value_type)
     try:
-        both = [pa.schema({"": one}), pa.schema({"": other})]
-        wider: pa.DataType = pa.unify_schemas(both, promote_options="permissive").field(0).type
-    except pa.ArrowException:
+        # asked of Parquet itself, whose list of types grows
+        with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([("", kind)])):
+            return kind
+    except (pa.ArrowException, ValueError):
         return pa.string()
-    return wider
 
 
-def _as_type(array: Any, kind: pa.DataType) -> Any:
-    """An array cast without loss. Raises pa.ArrowException where it cannot be."""
-    if array.type == kind:
-        return array
-    return _texts(array.to_pylist()) if pa.types.is_string(kind) else array.cast(kind)
-
-
-def _texts(values: list[Any]) -> pa.Array[Any]:
-    return _array([None if value is None else text_of(value) for value in values], pa.string())
+def _plain(array: Any) -> Any:
+    """Run-end and dictionary encoding taken off, which casts do not look through."""
+    if pa.types.is_run_end_encoded(array.type):
+        return _plain(pc.call_function("run_end_decode", [array]))
+    return array
 
 
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array[Any]:

@@ -12,13 +12,13 @@ from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from docreduce.results.schema import CALLS, CHUNKS, DOCUMENTS, EVIDENCE, coerce, records_schema, text_of
+from docreduce.results.schema import CALLS, CHUNKS, DOCUMENTS, TableSpec, coerce, text_of
 from docreduce.results.table import Table
 from docreduce.storage import commit_folder, fsync_folder, machine_errors
 from docreduce.values import Attempt, Billing, Result
@@ -28,9 +28,7 @@ __all__ = ["DatasetWriter", "DocumentRow"]
 
 _UNSAFE = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
-_CARRYING = ("documents", "records")
-"""The tables that carry the kept columns; the ones that people open, also as CSV."""
-_TOKENS = attrgetter("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
+_TOKENS = attrgetter("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +53,20 @@ class DocumentRow:
         """The attempts that its tokens and its money are the sums of."""
         return self.attempts if self.shares is None else self.shares
 
+    @property
+    def held_chars(self) -> int:
+        """Characters, about, that are held until it is written."""
+        outputs = sum(len(each.output or "") for each in self.result.chunks)
+        kept = sum(len(value) for value in self.columns.values() if isinstance(value, str))
+        return len(self.result.summary or "") + outputs + kept
+
 
 class DatasetWriter:
     """Writes OUTPUT/<job name>/<run id>/, hidden until `commit`. A context manager: without a commit it leaves nothing.
 
-    `fields` (of `arrow_fields`) asks for records and evidence too; with cardinality "one" each document has exactly
-    one record. Every method raises MachineError where the disk refuses. Not safe for threads. Memory is bounded by the
-    row groups."""
+    `tables` are the kind's own, beside documents, chunks and calls; `pinned`: kept columns with the types they had in
+    earlier runs. Every method raises MachineError where the disk
+    refuses. Not safe for threads. Memory is bounded by the row groups."""
 
     def __init__(
         self,
@@ -69,14 +74,13 @@ class DatasetWriter:
         job_name: str,
         run_id: str,
         *,
-        fields: Sequence[pa.Field[Any]] | None = None,
-        cardinality: Literal["one", "many"] = "one",
+        tables: Mapping[str, TableSpec] = MappingProxyType({}),
         csv: bool = False,
+        pinned: pa.Schema | None = None,
     ) -> None:
         self.final = output / job_name / run_id
         self._staging = self.final.with_name(f".{run_id}.partial")
-        self._fields = fields
-        self._cardinality = cardinality
+        self._specs = tables
         self._csv = csv
         with machine_errors(self.final):
             self.final.parent.mkdir(parents=True, exist_ok=True)
@@ -85,39 +89,49 @@ class DatasetWriter:
                 _remove(leftover)
             self._staging.mkdir()
         schemas = {"documents": DOCUMENTS, "chunks": CHUNKS, "calls": CALLS}
-        if fields is not None:
-            schemas |= {"records": records_schema(fields), "evidence": EVIDENCE}
-        self._tables = {name: Table(self._staging / f"{name}.parquet", schema) for name, schema in schemas.items()}
+        schemas |= {name: spec.schema for name, spec in tables.items()}
+        self._carrying = {"documents", *(name for name, spec in tables.items() if spec.kept)}
+        self._tables = {
+            name: Table(self._staging / f"{name}.parquet", schema, pinned if name in self._carrying else None)
+            for name, schema in schemas.items()
+        }
+
+    @property
+    def kept_columns(self) -> pa.Schema:
+        """The kept columns of the documents so far and their types: what the next run should take for `pinned`."""
+        return self._tables["documents"].carried
 
     def write(self, done: DocumentRow) -> None:
         """Add a document's rows to all tables; in the order of the input, that of the files. Writes a row group now and
         then, some 20 ms."""
         rows: dict[str, Iterable[tuple[Any, ...]]]
         rows = {"documents": [_document(done)], "chunks": _chunks(done), "calls": _calls(done)}
-        if self._fields is not None:
-            rows |= {"records": self._records(done, self._fields), "evidence": _evidence(done)}
+        rows |= {name: _own(done, name, spec) for name, spec in self._specs.items()}
         with machine_errors(self.final):
             for name, found in rows.items():
-                carried = done.columns if name in _CARRYING else {}
+                carried = done.columns if name in self._carrying else {}
                 for row in found:
                     self._tables[name].append(row, carried)
 
-    def commit(self, manifest: Mapping[str, Any]) -> Path:
-        """Make the run visible, with `manifest` and its `files` as run.json; the run's folder.
+    def commit(self, manifest: Mapping[str, Any], *, promote: bool = True) -> Path:
+        """Make the run visible, with `manifest` and its `files` as run.json; the run's folder. `columns_as_text` in it
+        names kept columns that came in types which only text holds together.
 
-        `latest` moves to it if its status is complete, or if there was none."""
+        `latest` moves to it with `promote`, or if there was none."""
         with machine_errors(self.final):
             for table in self._tables.values():
                 table.close()
             files = [_file(table.path, table.rows) for table in self._tables.values()]
             if self._csv:
-                tables = [table for name, table in self._tables.items() if name in _CARRYING]
+                tables = [table for name, table in self._tables.items() if name in self._carrying]
                 files += [_file(_write_csv(table.path), table.rows) for table in tables]
-            text = orjson.dumps(well_formed({**manifest, "files": files}), option=orjson.OPT_INDENT_2)
+            as_text = self._tables["documents"].as_text
+            whole = {**manifest, **({"columns_as_text": as_text} if as_text else {}), "files": files}
+            text = orjson.dumps(well_formed(whole), option=orjson.OPT_INDENT_2)
             (self._staging / "run.json").write_bytes(text)
             commit_folder(self._staging, self.final)
             latest = self.final.with_name("latest")
-            if manifest.get("status") == "complete" or not os.path.lexists(latest):
+            if promote or not os.path.lexists(latest):
                 _point(latest, self.final.name)
         return self.final
 
@@ -133,19 +147,6 @@ class DatasetWriter:
 
     def __exit__(self, *_: object) -> None:
         self.discard()
-
-    def _records(self, done: DocumentRow, fields: Sequence[pa.Field[Any]]) -> Iterator[tuple[Any, ...]]:
-        """A document's records; its cost is split over them to the pico-dollar, the first bears what is left over."""
-        records: Sequence[Mapping[str, Any]] = done.result.records
-        if self._cardinality == "one":
-            records = records[:1] or [{}]
-        if not records:
-            return
-        share, rest = divmod(_sum(done.borne, "charged"), len(records))
-        for item, record in enumerate(records):
-            values = [coerce(record.get(each.name), each.type) for each in fields]
-            cost = _usd(share + (rest if item == 0 else 0))
-            yield done.document_id, item, *values, done.result.status, done.result.error, cost
 
 
 def _document(done: DocumentRow) -> tuple[Any, ...]:
@@ -177,24 +178,33 @@ def _chunks(done: DocumentRow) -> Iterator[tuple[Any, ...]]:
     for each in done.result.chunks:
         chunk = each.chunk
         place = (chunk.index, chunk.span.start, chunk.span.end, chunk.page_start, chunk.page_end, chunk.heading)
-        yield done.document_id, *place, chunk.tokens, each.status, each.error, each.output
+        yield done.document_id, *place, chunk.tokens, each.status, each.error, each.output, each.model, each.endpoint
 
 
 def _calls(done: DocumentRow) -> Iterator[tuple[Any, ...]]:
     for call in done.attempts:
         paid, reused = (0, call.cost_pusd) if call.billing == "reused" else (call.cost_pusd, 0)
-        tokens = _TOKENS(call.usage) if call.usage else (None,) * 4
+        tokens = _TOKENS(call.usage) if call.usage else (None,) * 5
         began = round(call.started_at * 1_000_000)
         head = (call.key, done.document_id, call.stage, call.chunk, call.attempt, began, call.latency_s)
-        middle = (call.http_status, call.outcome, call.finish_reason, *tokens, call.billing)
-        yield (*head, *middle, _usd(paid), _usd(reused), call.request_id, call.error)
+        middle = (call.http_status, call.outcome, call.finish_reason, *tokens, call.model, call.endpoint)
+        paying = (call.service_tier, call.batch, call.billing, _usd(paid), _usd(reused))
+        yield (*head, *middle, *paying, call.request_id, call.error)
 
 
-def _evidence(done: DocumentRow) -> Iterator[tuple[Any, ...]]:
-    for each in done.result.evidence:
-        start, end = (each.span.start, each.span.end) if each.span else (None, None)
-        place = (start, end, each.page, each.alignment, each.chunk)
-        yield done.document_id, each.item, each.field, each.value, each.quote, *place, each.support, each.conflict
+def _own(done: DocumentRow, name: str, spec: TableSpec) -> Iterator[tuple[Any, ...]]:
+    """A document's rows of a kind's table; its cost is split over them to the pico-dollar, the first bears the rest."""
+    rows = done.result.tables.get(name, ())
+    if spec.always:
+        rows = rows[:1] or [{}]
+    share, rest = divmod(_sum(done.borne, "charged"), max(1, len(rows)))
+    types = list(zip(spec.names or spec.columns.names, spec.columns.types, strict=True))
+    for at, row in enumerate(rows):
+        values = [coerce(row.get(column), kind) for column, kind in types]
+        outcome: tuple[Any, ...] = ()
+        if spec.outcome:
+            outcome = (done.result.status, done.result.error, _usd(share + (rest if at == 0 else 0)))
+        yield (done.document_id, done.uri, *values, *outcome)
 
 
 def _sum(attempts: Sequence[Attempt], billing: Billing) -> int:

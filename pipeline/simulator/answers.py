@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,14 +17,28 @@ Answerer: TypeAlias = Callable[[Ask], str]
 
 
 def echo(ask: Ask, words: int | None = None) -> str:
-    """The source's own words from its start, repeated or cut to `words`; an extraction's items are none."""
+    """The source's own words from its start, repeated or cut to `words`; where an answer has a schema, the smallest
+    that it accepts: an extraction's items are none, a closed set's answer is its first label."""
     if ask.schema is not None or ask.structured:
-        return '{"items":[]}'
+        return _smallest(ask.text, ask.schema or {})
     source = ask.text if words is None else ask.text[: words * 40]
     given = source.split() or ["nothing"]
     if words is None:
         return " ".join(given)
     return " ".join((given * (words // len(given) + 1))[:words])
+
+
+def _smallest(text: str, schema: Mapping[str, Any]) -> str:
+    """The smallest answer by `schema`, with every row of packed ones."""
+    from docreduce.kinds.extract.prompts import unpack
+    from docreduce.kinds.map.predicted import instance
+
+    value = instance(schema) or {"items": []}
+    if "rows" in value:
+        row = instance(schema["properties"]["rows"].get("items", {}))
+        with contextlib.suppress(ValueError):  # no rows of ours
+            value = {**value, "rows": [{**row, "row": number} for number, _ in unpack(text)]}
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def extractive(count: Callable[[str], int], words: int | None = None) -> Answerer:
@@ -68,15 +83,17 @@ def gold_from_files(path: Path) -> Answerer:
     """The gold answerer for a Parquet or JSON Lines file of labels with their texts in the folder `txt` beside it.
 
     Rows without a span (`present` false) are left out. Raises JobError if a file is missing."""
-    import polars as pl
+    import pyarrow as pa
+    import pyarrow.json as pj
+    import pyarrow.parquet as pq
 
     try:
-        rows = (pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path)).to_dicts()
+        rows = (pq.read_table(path) if path.suffix == ".parquet" else pj.read_json(path)).to_pylist()
         labels = [row for row in rows if row.get("present", True)]
         # Bytes, not text mode: a label's offsets count every \r.
         texts = {
             file: (path.parent / "txt" / file).read_bytes().decode() for file in sorted({row["file"] for row in labels})
         }
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pa.ArrowException) as error:
         raise JobError(f"{path}: no gold labels: {error}") from error
     return gold(texts, labels)

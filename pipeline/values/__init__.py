@@ -1,37 +1,26 @@
-"""What travels between the rooms, money, and errors."""
+"""What travels between the rooms: frozen values, no behaviour beyond their own identity; money; errors."""
 
-from docreduce.values.types import (
+from docreduce.values.documents import Chunk, Document, Mark, Span
+from docreduce.values.outcomes import Attempt, ChunkResult, Completion, Failure, Outcome, Result, Status, Steps
+from docreduce.values.replies import (
+    STOPPING,
+    UNSENT,
     Answer,
-    Attempt,
     Billing,
     Cause,
-    Chunk,
-    ChunkResult,
-    Completion,
     Decision,
-    Document,
-    Evidence,
-    Failure,
     FinishReason,
-    Mark,
-    Message,
-    Outcome,
-    Provider,
-    ProviderName,
     RateInfo,
     Rejection,
     Reply,
-    Request,
-    Result,
-    Span,
-    Stage,
-    Status,
-    Steps,
-    TokenizerName,
     Usage,
 )
+from docreduce.values.requests import FRAME_TOKENS, Message, Request, Stage
 
 __all__ = [
+    "FRAME_TOKENS",
+    "STOPPING",
+    "UNSENT",
     "Answer",
     "Attempt",
     "Billing",
@@ -41,14 +30,11 @@ __all__ = [
     "Completion",
     "Decision",
     "Document",
-    "Evidence",
     "Failure",
     "FinishReason",
     "Mark",
     "Message",
     "Outcome",
-    "Provider",
-    "ProviderName",
     "RateInfo",
     "Rejection",
     "Reply",
@@ -58,6 +44,5 @@ __all__ = [
     "Stage",
     "Status",
     "Steps",
-    "TokenizerName",
     "Usage",
 ]

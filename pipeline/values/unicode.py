@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["well_formed"]
+__all__ = ["printable", "well_formed"]
 
 
 def well_formed(value: Any) -> Any:
@@ -17,3 +17,8 @@ def well_formed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {well_formed(name): well_formed(part) for name, part in value.items()}
     return [well_formed(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def printable(text: object) -> str:
+    """Text from a document, a file name or a service: control and direction characters shown, never obeyed."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in str(text))

@@ -1,11 +1,12 @@
 """Chunking beside its peers, as ratios to one plain tiktoken pass of the same run.
 
-    python tests/benchmarks/chunking.py [--megabytes 10] [--rounds 5] [--peers] [--linear]
+    python tests/benchmarks/chunking.py [--megabytes 10] [--rounds 5] [--peers] [--linear] [--edits] [--engines]
 
 CPU seconds of this process (wall time is noise on a shared machine), contestants alternating, median of the rounds.
 Peers (semchunk, semantic-text-splitter, chonkie, langchain-text-splitters) run where they are installed: pip install
 them beside the project, not into its dependencies. `--linear` adds 1, 10 and 50 MB, each in a process of its own,
-with the growth of its peak memory (Linux) as a multiple of the text's UTF-8 size.
+with the growth of its peak memory (Linux) as a multiple of the text's UTF-8 size. `--edits`: how many chunks of each
+long text change when one paragraph is put into it, at twelve places. `--engines`: each engine's start, memory and ids.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import itertools
+import random
 import statistics
 import subprocess
 import sys
@@ -162,16 +164,68 @@ def linearity() -> None:
                 subprocess.run([sys.executable, __file__, "--once", engine, str(path)], check=True)
 
 
+SENTENCE = "The board met again on Tuesday and resolved that the dues should be raised. Nobody spoke against it. "
+
+
+def edits(counter: Tokenizer, budget: int = 8_000) -> None:
+    """Chunks that one new paragraph changes: of two sentences in the middle, and of two or eight at twelve places."""
+    print(f"\nchunks of {budget:,} tokens that one paragraph changes")
+    for path in sorted(LONG.glob("*.txt.gz")):
+        text, draw = gzip.decompress(path.read_bytes()).decode(), random.Random(5)
+        plan = chunk(text, counter, budget)
+        before = {text[c.span.start : c.span.end] for c in plan}
+        changed = []
+        for share, sentences in ((0.5, 1), *((draw.uniform(0.3, 0.7), size) for size in (1, 4) for _ in range(6))):
+            place = text.find("\n\n", int(len(text) * share)) + 2
+            edited = text[:place] + SENTENCE * sentences + "\n\n" + text[place:]
+            after = (edited[c.span.start : c.span.end] for c in chunk(edited, counter, budget))
+            changed.append(sum(piece not in before for piece in after))
+        fewest = -(-counter.count(text) // budget)
+        print(
+            f"  {path.name:32} {len(plan):4} chunks = {len(plan) / fewest:.3f}  {changed[0]}; elsewhere {changed[1:]}"
+        )
+
+
+def start_engine(engine: str) -> None:
+    """One engine in this process, from nothing to its first count: prints CPU seconds and peak memory."""
+    began = time.process_time()
+    tokenizer("o200k_base", engine).count("Größe")  # type: ignore[arg-type]
+    spent, peak = time.process_time() - began, memory_bytes("VmHWM")
+    print(f"  {engine:9} {spent:.2f} CPU s to the first count, {peak / 1e6:.0f} MB at most")
+
+
+def engines(fast: Tokenizer, plain: Tokenizer) -> None:
+    print("\nengines: start, and CPU of the fast one over tiktoken's")
+    for engine in ("fast", "tiktoken"):
+        subprocess.run([sys.executable, __file__, "--start", engine], check=True)
+    for path in sorted(LONG.glob("*.txt.gz")):
+        text = gzip.decompress(path.read_bytes()).decode()[:1_500_000]
+        spent: dict[str, list[float]] = {fast.engine: [], plain.engine: []}
+        for counter, _ in itertools.product((fast, plain), range(3)):
+            began = time.process_time()
+            counter.count(text)
+            spent[counter.engine].append(time.process_time() - began)
+        ratio = statistics.median(spent[fast.engine]) / statistics.median(spent[plain.engine])
+        same = (fast.token_ends(text) == plain.token_ends(text)).all()
+        print(f"  {path.name:32} {ratio:.3f}   {'the same tokens' if same else 'OTHER TOKENS'}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Chunking beside its peers")
     parser.add_argument("--megabytes", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", action="store_true", help="also run the peers that are installed (minutes)")
     parser.add_argument("--linear", action="store_true", help="also 1, 10 and 50 MB with peak memory")
+    parser.add_argument("--edits", action="store_true", help="also how many chunks a new paragraph changes")
+    parser.add_argument("--engines", action="store_true", help="also start, memory and speed of the engines")
+    parser.add_argument("--start", metavar="ENGINE", help=argparse.SUPPRESS)
     parser.add_argument("--once", nargs=2, metavar=("ENGINE", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
         measure_once(*options.once)
+        return
+    if options.start:
+        start_engine(options.start)
         return
     plain = tokenizer("o200k_base", "tiktoken")
     fast = tokenizer("o200k_base")
@@ -181,6 +235,10 @@ def main() -> None:
     if options.peers:
         contestants += peers(fast, plain)
     compare(english(options.megabytes), contestants, plain, options.rounds)
+    if options.edits:
+        edits(fast)
+    if options.engines:
+        engines(fast, plain)
     if options.linear:
         linearity()
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fanout import Case, body_request, fan_out
+from fanout import Case, body_request, fan_out, provider_for
 from referee import Referee
 
 CASES = {f"{size // 1000} KB × {slots}": (size, slots) for size, slots in
@@ -28,12 +28,7 @@ CASES = {f"{size // 1000} KB × {slots}": (size, slots) for size, slots in
 
 async def alone(url: str, case: Case) -> None:
     """The same calls through the HTTP provider and nothing else."""
-    from docreduce.config import ModelSettings
-    from docreduce.providers.http import ApiKey, HttpProvider
-    from docreduce.providers.openai import DIALECT
-
-    model = ModelSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")
-    provider = HttpProvider(DIALECT, model, ApiKey(""))
+    provider, _ = provider_for(url)
     numbers = iter(range(len(case.bodies)))
 
     async def lane() -> None:

@@ -166,7 +166,7 @@ def offline_contracts(contracts: Path, folder: Path, files: Sequence[str]) -> No
         of_field = labels.filter(pl.col("category").str.to_lowercase().str.replace_all(" ", "_") == name)
         for row in records.iter_rows(named=True):
             value = row[name].isoformat() if isinstance(row[name], date) else row[name]
-            score(name, value, of_field.filter(pl.col("file") == Path(row["uri"]).name), count)
+            score(value, of_field.filter(pl.col("file") == Path(row["uri"]).name), count)
         precision, recall = (count["right"] / max(1, count[of]) for of in ("given", "gold"))
         print(f"  {name:16} {precision:.2f} {recall:.2f}  ({count['right']} / {count['given']}, {count['gold']})")
 

@@ -130,82 +130,89 @@ async def send_at_once(url: str, case: Case) -> int:
 # --- the child: one run of the product, measured from inside ------------------------------------------------------
 
 
+def provider_for(url: str) -> Any:
+    """The product's own provider at `url`, and its route."""
+    from docreduce.models.prices import stated
+    from docreduce.models.routes import Route
+    from docreduce.providers import open_provider
+    from docreduce.settings import EndpointSettings, PricingSettings
+
+    route = Route(
+        endpoint=f"{url}/v1",
+        dialect="openai",
+        model="gpt-4o-mini",
+        window=120_000,
+        max_output_tokens=MAX_OUTPUT_TOKENS,
+        pricing=stated(PricingSettings(input_usd_per_million=0.07, output_usd_per_million=0.28), "job"),
+    )
+    return open_provider(route, EndpointSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")), route
+
+
+class Sending:
+    """A carrier of bodies: the product's own, or with its rate headers withheld."""
+
+    def __init__(self, provider: Any, *, mute: bool) -> None:
+        self._provider, self._mute = provider, mute
+
+    async def carry(self, ticket: Any) -> Any:
+        reply = await self._provider.send(ticket.request, timeout_s=ticket.timeout_s)
+        return replace(reply, rate=None) if self._mute else reply
+
+    async def aclose(self) -> None:
+        await self._provider.aclose()
+
+
+def each_body(documents: Any) -> Any:
+    """A kind: the document is its request."""
+    from docreduce.values import Completion, Result
+
+    outcomes = yield [body_request(int(each.id), int(each.text)) for each in documents]
+    return [Result(status="ok" if isinstance(outcome, Completion) else "failed") for outcome in outcomes]
+
+
 async def fan_out(url: str, case: Case, mode: str, folder: Path) -> int:
-    """Send every body of `case` through Dispatch; the number of calls that ended without an answer."""
-    from docreduce.config import LimitSettings, ModelSettings
-    from docreduce.desk import Dispatch, Gate
-    from docreduce.desk.budget import Budget
-    from docreduce.desk.ledger import Ledger
-    from docreduce.desk.limits import Limiter
-    from docreduce.models.pricing import Pricing
-    from docreduce.providers.http import ApiKey, HttpProvider
-    from docreduce.providers.openai import DIALECT
-    from docreduce.values import Completion, Reply, Request
-
-    class Mute:
-        """The provider with its rate headers withheld."""
-
-        def __init__(self, inner: Any) -> None:
-            self.inner, self.name = inner, inner.name
-
-        async def send(self, request: Request, *, timeout_s: float) -> Reply:
-            return replace(await self.inner.send(request, timeout_s=timeout_s), rate=None)
-
-        async def aclose(self) -> None:
-            await self.inner.aclose()
+    """Send every body of `case` through the driver and its desk; the number of calls that ended without an answer."""
+    from docreduce.config import parse_job
+    from docreduce.desk import Budget, Desk, Ledger, Limiter, Line
+    from docreduce.engine.drive import Driver
+    from docreduce.engine.intake import Intake
+    from docreduce.engine.session import open_session
+    from docreduce.kinds.kind import Work
+    from docreduce.models.calibration import learn
+    from docreduce.models.catalogue import UNKNOWN
+    from docreduce.models.meter import Meter
+    from docreduce.values import Document
 
     given = mode == "given"
-    settings = LimitSettings(
+    provider, route = provider_for(url)
+    limiter = Limiter(
         requests_per_minute=int(case.config.get("rpm", 0)) or None if given else None,
         tokens_per_minute=int(case.config.get("tpm", 0)) or None if given else None,
         concurrency=None if mode == "alone" else case.in_flight,
+        now=time.monotonic(),
     )
-    model = ModelSettings(provider="openai", name="gpt-4o-mini", base_url=f"{url}/v1")
-    inner = HttpProvider(DIALECT, model, ApiKey(""))
-    provider = Mute(inner) if mode in ("none", "alone") else inner
-    clock = asyncio.get_running_loop().time
-    limiter = Limiter(
-        requests_per_minute=settings.requests_per_minute,
-        tokens_per_minute=settings.tokens_per_minute,
-        concurrency=settings.concurrency,
-        timeout_s=settings.timeout_s,
-        now=clock(),
+    session = open_session(parse_job({"name": "bench", "kind": "summarize", "input": {"paths": ["x"]}}))
+    session = replace(session, work=Work(steps=each_body, predict=lambda *_: ""))
+    bodies = (
+        Document(id=f"{index}", uri="bench", text=f"{size}", media_type="text/plain")
+        for index, size in enumerate(case.bodies)
     )
-    lost = 0
+    rows: list[Any] = []
     with Ledger.open(folder / "ledger.sqlite") as ledger:
         ledger.begin_run("bench", "bench", "0" * 64, time.time())
-        dispatch = Dispatch(
-            run_id="bench",
-            provider=provider,
-            ledger=ledger,
-            gate=Gate(limiter, clock),
-            budget=Budget(None),
-            pricing=Pricing(mode="per_token", source="job", input_pusd=70_000, output_pusd=280_000),
-            settings=settings,
+        line = Line(
+            route=route,
+            meter=Meter(route, learn((), UNKNOWN), exact=False),
+            limiter=limiter,
+            give_up_s=900.0,
+            timeout_s=120.0,
         )
-        freed = asyncio.Event()
-        open_calls: set[asyncio.Task[Any]] = set()
-
-        async def call(index: int, size: int) -> None:
-            nonlocal lost
-            request = body_request(index, size)
-            answered = await dispatch.complete(request, request.key, f"{index}")
-            lost += not isinstance(answered.outcome, Completion)
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            open_calls.discard(task)
-            freed.set()
-
-        for index, size in enumerate(case.bodies):
-            while len(open_calls) >= dispatch.gate.slots():
-                freed.clear()
-                await freed.wait()
-            task = asyncio.create_task(call(index, size))
-            open_calls.add(task)
-            task.add_done_callback(ended)
-        await asyncio.gather(*open_calls)
-    await provider.aclose()
-    return lost
+        desk = Desk(run_id="bench", lines=[line], ledger=ledger, budget=Budget(None))
+        carrier = Sending(provider, mute=mode in ("none", "alone"))
+        carriers = {f"{route.endpoint} {route.model}": carrier}
+        await Driver(Intake(session, bodies), desk, carriers, rows.append, lambda _: None).run()
+    await carrier.aclose()
+    return sum(row.result.status != "ok" for row in rows)
 
 
 def body_request(index: int, size: int) -> Any:
@@ -213,15 +220,7 @@ def body_request(index: int, size: int) -> Any:
     from docreduce.values import Message, Request
 
     text = f"ITEM-{index:08d} " + "x" * (size - FRAME_BYTES - 14)
-    return Request(
-        provider="openai",
-        model="gpt-4o-mini",
-        messages=(Message("user", text),),
-        max_output_tokens=MAX_OUTPUT_TOKENS,
-        temperature=0.7,
-        top_p=0.9,
-        input_tokens=size // 4,
-    )
+    return Request(messages=(Message("user", text),), tokens=size // 4)
 
 
 def child(url: str, name: str, mode: str) -> None:

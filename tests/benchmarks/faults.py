@@ -135,9 +135,10 @@ def killed(lab: Lab, kind: str, phase: str, seed: int) -> Findings:
         case.run()
     found = judge(case, lab.service.stats(), results, documents=DOCUMENTS, exact=not kills, half=half)
     found.cases = kills
-    if found.unknown > 8 * kills:
-        found.notes.append(f"{found.unknown} unknown calls after {kills} kills with 8 in flight")
-        found.excess += found.unknown - 8 * kills
+    most = 10 * kills  # eight slots, and two calls whose slots were freed by answers on their way to the disk
+    if found.unknown > most:
+        found.notes.append(f"{found.unknown} unknown calls after {kills} kills with 10 sent and not booked")
+        found.excess += found.unknown - most
     carried = sum(json.loads((run / "run.json").read_bytes())["cost"]["carried_unknown_usd"] for run in case.runs())
     if found.unknown and not carried:
         found.unfinished += 1
@@ -149,9 +150,16 @@ def killed(lab: Lab, kind: str, phase: str, seed: int) -> Findings:
 
 
 def stopped(
-    lab: Lab, number: signal.Signals, after_s: float, *, grace_s: float = 60.0, twice: bool = False
+    lab: Lab,
+    number: signal.Signals,
+    after_s: float,
+    *,
+    grace_s: float = 60.0,
+    twice: bool = False,
+    doubled: bool = False,
 ) -> Findings:
-    """Signal the real command, then run the same command again. What is not awaited would take 5 s."""
+    """Signal the real command (`doubled`: as `timeout` does, itself and its group), then run the same command again.
+    What is not awaited would take 5 s."""
     kind = "summarize"
     results, passed, _ = lab.baseline(kind)
     hard = twice or grace_s < 1
@@ -162,8 +170,10 @@ def stopped(
         wait_until_calling(lab, process, after_s)
         process.send_signal(number)
         began = time.monotonic()
+        if doubled:
+            process.send_signal(number)
         if twice:
-            time.sleep(0.3)
+            time.sleep(1.2)  # within a second it is the same signal
             process.send_signal(number)
         code = process.wait(60)
         took_s = time.monotonic() - began
@@ -185,7 +195,7 @@ def stopped(
     return with_wrong(found, wrong, case)
 
 
-SENT = "providers.http:HttpProvider.send>"
+SENT = "engine.carriers:Live.carry>"
 
 
 def added(before: dict[str, Any], after: dict[str, Any], passed: dict[str, int]) -> dict[str, Any]:
@@ -427,36 +437,30 @@ def read_only_midway(lab: Lab, after_s: float, pattern: str) -> Findings:
 
 
 def broken_lock(lab: Lab, how: str) -> Findings:
-    """The lock's file is spoilt: what is in it does not matter, a folder in its place is refused with a clear word, and
-    a run that holds it still does."""
+    """A second run is refused while one holds the ledger; a folder in the ledger's place is refused with a clear word;
+    files that an older version left for a lock do not matter."""
     kind = "summarize"
     results, _, _ = lab.baseline(kind)
     lab.configure(kind, latency_s=1.0 if how == "held" else 0.03)
     case = lab.case(kind, limits={"concurrency": 30})
-    path = case.output / "ledger.lock"
-    garbage = random.Random(1).randbytes(5000)
+    path = case.output / "ledger.sqlite"
     wrong = []
     if how == "held":
         first = case.command()
         wait_until_calling(lab, first, 0.0)
-        path.write_bytes(garbage)
         second = Case(case.job, case.output, case.log.with_name("second.log"), started=lab.started)
         if second.run() != 5 or "another run" not in second.text():
             wrong.append(f"the second exits {second.codes}: {second.text()}")
         case.codes.append(first.wait(60))
     elif how == "folder":
         path.mkdir(parents=True)
-        if (
-            case.run() != 5
-            or "ledger.lock: is a directory" not in case.text().lower()
-            or lab.service.stats()["requests"]
-        ):
+        if case.run() != 5 or "is a directory" not in case.text().lower() or lab.service.stats()["requests"]:
             wrong.append(f"exit {case.codes}")
         path.rmdir()
         case.run()
     else:
         case.output.mkdir()
-        path.write_bytes(b"" if how == "empty" else garbage)
+        path.with_suffix(".lock").write_bytes(b"" if how == "empty" else random.Random(1).randbytes(5000))
         case.run()
     found = judge(case, lab.service.stats(), results, documents=DOCUMENTS, exact=True)
     return with_wrong(found, wrong, case)
@@ -468,7 +472,7 @@ def clock_jumps(lab: Lab, seconds: float) -> Findings:
     results, passed, _ = lab.baseline(kind)
     lab.configure(kind)
     case = lab.case(kind)
-    point = "providers.http:HttpProvider.send>"
+    point = "engine.carriers:Live.carry>"
     with watched(case) as half:
         case.run(Child(point=point, at=passed[point] // 2, clock_jump_s=seconds))
         case.run(Child(clock_jump_s=seconds))
@@ -764,7 +768,7 @@ TESTED = {
     "hostile files": ["tests/readers", "-k", "bomb or damaged or nesting or quadratic or escapes or unpacks or larger"],
     "hostile schemas, patterns": ["tests/kinds", "-k", "pathological or refused or references"],
     "fuzz: chunker, tokens, merge": ["tests/test_chunking.py", "tests/test_tokens.py", "tests/merge", "-k", "any or order or groups or cover or tokens"],  # noqa: E501
-    "fuzz: limiter, budget": ["tests/test_limits.py", "tests/test_pricing.py"],
+    "fuzz: limiter, budget": ["tests/test_limits.py", "tests/test_prices.py"],
     "fuzz: provider answers": ["tests/providers", "tests/kinds/test_extract_answers.py", "-k", "wire or rates or answers"],  # noqa: E501
     "fuzz: ledger, config": ["tests/test_fuzz.py"],
 }  # fmt: skip

@@ -9,7 +9,7 @@ same rows from one thread with nobody waiting, `in flight` calls a commit, with 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import hashlib
 import random
 import sqlite3
 import sys
@@ -18,67 +18,59 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from docreduce.desk.ledger import Ledger, Stored
-from docreduce.desk.ledger.file import MIGRATIONS
-from docreduce.values import Attempt, Message, Request, Usage
+from docreduce.desk.ledger import Booked, Kept, Ledger, Reserved
+from docreduce.values import Attempt, Usage
 
 USAGE = Usage(input_tokens=8000, output_tokens=900)
 ROWS_A_CALL = 3
 
 
-def ask(number: int) -> Request:
-    message = Message("user", f"text {number}")
-    return Request(provider="p", model="m", messages=(message,), max_output_tokens=9, temperature=0.0, top_p=1.0)
+def reserved(number: int, key: str) -> Reserved:
+    return Reserved(
+        id=number, run_id="run", document_id="document", key=key, stage="map", chunk=0, attempt=1, started_at=1e9,
+        endpoint="e", model="m", bound_pusd=100,
+    )  # fmt: skip
 
 
-def settled(key: str) -> Attempt:
-    return Attempt(
-        key=key,
-        stage="map",
-        chunk=0,
-        attempt=1,
-        started_at=1e9,
-        latency_s=1.0,
-        outcome="ok",
-        billing="charged",
-        cost_pusd=1,
-        usage=USAGE,
+def booked(begun: Reserved, answer: str) -> Booked:
+    attempt = Attempt(
+        key=begun.key, stage="map", chunk=0, attempt=1, started_at=1e9, latency_s=1.0, outcome="ok", billing="charged",
+        cost_pusd=1, usage=USAGE, model="m", endpoint="e",
+    )  # fmt: skip
+    kept = Kept(
+        endpoint="e", setting="s", key=begun.key, model="m", text=answer, finish_reason="stop", usage=USAGE, cost_pusd=1
     )
+    return Booked(reserved=begun, attempt=attempt, kept=kept)
 
 
-async def book(ledger: Ledger, requests: list[tuple[Request, str]], answer: str, in_flight: int) -> None:
-    waiting = iter(requests)
-
-    async def work() -> None:
-        for request, key in waiting:
-            attempt_id = await ledger.reserve("run", "document", request, 1, 100, 1e9, key=key)
-            stored = Stored(key=key, text=answer, finish_reason="stop", usage=USAGE, cost_pusd=1)
-            await ledger.settle(attempt_id, settled(key), stored)
-
-    await asyncio.gather(*(work() for _ in range(in_flight)))
+def book(ledger: Ledger, keys: list[str], answer: str, in_flight: int) -> int:
+    """Turns as a desk makes them: what came is booked with what is to be sent next. How many there were."""
+    turns, flying = 0, []
+    for start in range(0, len(keys) + in_flight, in_flight):
+        group = [reserved(at, key) for at, key in enumerate(keys[start : start + in_flight], start=start + 1)]
+        ledger.commit(group, [booked(each, answer) for each in flying])
+        turns, flying = turns + 1, group
+    return turns
 
 
 def floor(path: Path, keys: list[str], answer: str, in_flight: int) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000"):
         connection.execute(f"PRAGMA {pragma}")
-    connection.executescript(";".join(MIGRATIONS))
+    connection.executescript(
+        "CREATE TABLE attempt (id INTEGER PRIMARY KEY, a, b, c, d, e); CREATE TABLE answer (key UNIQUE, a, b, text)"
+    )
     text = answer.encode()
-    tail = (200, None, None, None, 8000, 900, 0, 0)
-    empty = (None,) * 8
-    attempt = f"INSERT OR REPLACE INTO attempt VALUES ({','.join('?' * 20)})"
-    stored = f"INSERT OR REPLACE INTO answer VALUES ({','.join('?' * 12)})"
     for start in range(0, len(keys), in_flight):
         group = list(enumerate(keys[start : start + in_flight], start=start))
-        begun = [(i, "run", "document", k, "map", 0, 1, 1e9, 0.0, "stopped", "reserved", 100, *empty) for i, k in group]
-        ended = [(i, "run", "document", k, "map", 0, 1, 1e9, 1.0, "ok", "charged", 1, *tail) for i, k in group]
-        answers = [(k, "stop", 1, None, 0, "", 8000, 900, 0, 0, text, 0) for _, k in group]
         connection.execute("BEGIN")
-        connection.executemany(attempt, begun)
+        connection.executemany(
+            "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?)", [(i, k, "run", 1e9, "", 100) for i, k in group]
+        )
         connection.execute("COMMIT")
         connection.execute("BEGIN")
-        connection.executemany(attempt, ended)
-        connection.executemany(stored, answers)
+        connection.executemany("UPDATE attempt SET d = 'charged' WHERE id = ?", [(i,) for i, _ in group])
+        connection.executemany("INSERT INTO answer VALUES (?, ?, ?, ?)", [(k, "stop", 1, text) for _, k in group])
         connection.execute("COMMIT")
     connection.close()
 
@@ -103,23 +95,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to write; default a temporary folder")
     options = parser.parse_args()
     answer = "x" * options.answer_bytes
-    requests = [(request := ask(number), request.key) for number in range(options.calls)]
-    keys = [key for _, key in requests]
+    keys = [hashlib.sha256(f"text {number}".encode()).hexdigest() for number in range(options.calls)]
     rows = options.calls * ROWS_A_CALL
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         show("bare SQLite", rows, timed(lambda: floor(Path(folder) / "floor.sqlite", keys, answer, options.in_flight)))
         with Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
-            show("ledger", rows, timed(lambda: asyncio.run(book(ledger, requests, answer, options.in_flight))))
-            print(f"               {ledger.writer.rows:,} rows in {ledger.writer.commits:,} commits")
+            show("ledger", rows, timed(lambda: book(ledger, keys, answer, options.in_flight)))
         with Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
             for name, order in (("in order", keys), ("shuffled", random.sample(keys, len(keys)))):
                 wall, _ = timed(
-                    lambda order=order: [ledger.stored(order[i : i + 500]) for i in range(0, len(order), 500)]
+                    lambda order=order: [
+                        ledger.answers("e", "s", order[i : i + 500]) for i in range(0, len(order), 500)
+                    ]
                 )
                 print(f"read again     {len(keys) / wall:9,.0f} answers/s  ({name}, 500 at a time)")
-            wall, _ = timed(lambda: [ledger.stored([key]) for key in keys])
+            wall, _ = timed(lambda: [ledger.answers("e", "s", [key]) for key in keys])
             print(f"read again     {len(keys) / wall:9,.0f} answers/s  (one at a time)")
-            if len(ledger.stored(keys)) != len(keys):
+            if len(ledger.answers("e", "s", keys)) != len(keys):
                 sys.exit("an answer is missing")
 
 

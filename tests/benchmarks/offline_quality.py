@@ -10,28 +10,25 @@ Fields: the contracts' gold labels at pieces of 8,000 tokens, the first value fo
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import polars as pl
-from docreduce.kinds.extract.offline_prose import Sentence, sentences
-from docreduce.providers import extractive_summary
-from docreduce.providers.offline import MODEL, OfflineProvider
+from docreduce.kinds.extract.offline import extract_items
+from docreduce.kinds.summarize.offline import summarize
+from docreduce.text.sentences import sentences, words
 from docreduce.text.tokens import tokenizer
-from docreduce.values import Answer, Message, Request
 from places import DATA
 
 PIECE_TOKENS = 8_000
 WORDS = 300
+MAX_TOKENS = 1_000
 DATE = {"type": ["string", "null"], "format": "date"}
 CONTRACT = {
     "type": "object",
@@ -39,8 +36,6 @@ CONTRACT = {
         "agreement_date": DATE,
         "effective_date": DATE,
         "expiration_date": DATE,
-        "governing_law": {"type": ["string", "null"]},
-        "parties": {"type": ["array", "null"], "items": {"type": "string"}},
     },
 }
 COUNTER = tokenizer("o200k_base")
@@ -58,57 +53,25 @@ def pieces(text: str) -> list[str]:
     return parts
 
 
-def ask(provider: OfflineProvider, text: str, *, schema: str | None = None, reduce: bool = False) -> str:
-    request = Request(
-        provider="offline", model=MODEL, messages=(Message("user", text),), max_output_tokens=1_000, temperature=0.0,
-        top_p=1.0, schema=schema, max_words=WORDS, stage="reduce" if reduce else "map",
-    )  # fmt: skip
-    reply = asyncio.run(provider.send(request, timeout_s=60))
-    assert isinstance(reply, Answer), reply
-    return reply.text
+def digest(text: str) -> str:
+    """As a run would: each piece summarized, the summaries summarized."""
+    parts = [
+        summarize(part, max_words=WORDS, max_tokens=MAX_TOKENS, count=COUNTER.count, shorten=True)
+        for part in pieces(text)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return summarize("\n\n".join(parts), max_words=WORDS, max_tokens=MAX_TOKENS, count=COUNTER.count)
 
 
-def digest(provider: OfflineProvider, text: str) -> str:
-    parts = [ask(provider, part) for part in pieces(text)]
-    return parts[0] if len(parts) == 1 else ask(provider, "\n\n".join(parts), reduce=True)
-
-
-def picked(choose: Callable[[list[Sentence]], list[Sentence]], text: str) -> str:
+def picked(choose: Callable[[list[str]], list[str]], text: str) -> str:
     """The baselines: `choose` orders the sentences of the whole text, as many are taken as fit."""
-    chosen, words = [], 0.0
-    for sentence in choose(sentences(text)):
-        if words + sentence.words <= WORDS:
+    chosen, room = [], WORDS
+    for sentence in choose([text[start:end] for start, end in sentences(text)]):
+        if sentence[-1] in ".!?" and words(sentence) <= room:  # no headings, no rows of tables
             chosen.append(sentence)
-            words += sentence.words
-    return " ".join(sentence.text for sentence in chosen)
-
-
-@contextmanager
-def scored_by(scores: Callable[..., np.ndarray]) -> Iterator[None]:
-    with mock.patch.object(extractive_summary, "_scores", scores):
-        yield
-
-
-def centroid(found: list[Sentence], vectors: extractive_summary._Vectors) -> np.ndarray:
-    """Cosine with the TF-IDF centroid (Radev et al. 2004)."""
-    whole = np.bincount(vectors.columns, weights=vectors.values)
-    score = np.bincount(vectors.rows, weights=vectors.values * whole[vectors.columns], minlength=len(found))
-    return score / max(score.max(), 1e-9)
-
-
-def lexrank(found: list[Sentence], vectors: extractive_summary._Vectors, block: int = 256) -> np.ndarray:
-    """Continuous LexRank (Erkan and Radev 2004) in blocks of 256 sentences, damping 0.85."""
-    score = np.zeros(len(found))
-    for start in range(0, len(found), block):
-        rows = np.arange(start, min(start + block, len(found)))
-        cosine = extractive_summary._cosines(vectors, rows, len(found))
-        np.fill_diagonal(cosine, 0)
-        walk = cosine / np.maximum(cosine.sum(axis=1, keepdims=True), 1e-9)
-        rank = np.full(len(rows), 1 / len(rows))
-        for _ in range(50):
-            rank = 0.15 / len(rows) + 0.85 * (walk.T @ rank)
-        score[rows] = rank / rank.max()
-    return score
+            room -= words(sentence)
+    return " ".join(chosen)
 
 
 def rouge(summary: str, references: list[str]) -> tuple[float, float, float]:
@@ -143,20 +106,17 @@ def f1(common: int, left: int, right: int) -> float:
     return 2 * common / (left + right) if common else 0.0
 
 
-def summaries(provider: OfflineProvider, data: Path) -> None:
+def summaries(data: Path) -> None:
     reports = pl.read_parquet(data / "reports" / "reports.parquet").to_dicts()
     shuffled = random.Random(1)
     ways: dict[str, Callable[[str], str]] = {
-        "offline": lambda text: digest(provider, text),
+        "offline": digest,
         "first sentences": lambda text: picked(lambda found: found, text),
         "random sentences": lambda text: picked(lambda found: shuffled.sample(found, len(found)), text),
     }
     print(f"{len(reports)} reports, {WORDS} words, pieces of {PIECE_TOKENS} tokens: ROUGE-1 ROUGE-2 ROUGE-L, CPU s")
     for name, way in ways.items():
         report(name, way, reports)
-    for scores in (centroid, lexrank):
-        with scored_by(scores):
-            report(f"TF-IDF {scores.__name__}", ways["offline"], reports)
 
 
 def report(name: str, way: Callable[[str], str], reports: list[dict]) -> None:
@@ -165,44 +125,31 @@ def report(name: str, way: Callable[[str], str], reports: list[dict]) -> None:
     print(f"  {name:20s} {mean[0]:.3f} {mean[1]:.3f} {mean[2]:.3f}  {time.process_time() - start:.1f}")
 
 
-def contracts(provider: OfflineProvider, data: Path) -> None:
+def contracts(data: Path) -> None:
     labels = pl.read_parquet(data / "contracts" / "gold_labels.parquet").filter(pl.col("present"))
     tally = {name: Counter() for name in CONTRACT["properties"]}
     for (file,), gold in labels.group_by(["file"], maintain_order=True):
         text = (data / "contracts" / "txt" / str(file)).read_bytes().decode()
         found: dict[str, object] = {}
         for part in pieces(text):
-            for item in json.loads(ask(provider, part, schema=json.dumps(CONTRACT)))["items"]:
+            for item in json.loads(extract_items(part, json.dumps(CONTRACT)))["items"]:
                 found = {**{k: v for k, v in item.items() if v is not None}, **found}
         for name, count in tally.items():
             rows = gold.filter(pl.col("category").str.to_lowercase().str.replace_all(" ", "_") == name)
-            score(name, found.get(name), rows, count)
+            score(found.get(name), rows, count)
     print("contracts, pieces of 8,000 tokens: precision, recall (right / given, right / labelled)")
     for name, count in tally.items():
         precision, recall = (count["right"] / max(1, count[of]) for of in ("given", "gold"))
         print(f"  {name:16s} {precision:.2f} {recall:.2f}  ({count['right']} / {count['given']}, {count['gold']})")
 
 
-def score(name: str, value: object, rows: pl.DataFrame, count: Counter) -> None:
+def score(value: object, rows: pl.DataFrame, count: Counter) -> None:
     """Adds one contract. Where the lawyers name no calendar date, a date that is given is wrong."""
     answers = {str(row) for row in rows["normalized_answer"] if row}
-    if name == "parties":
-        spans = {folded(row) for row in rows["answer_text"]}
-        given = {folded(one) for one in value or ()}
-        count["given"] += len(given)
-        count["right"] += len(given & spans)
-        count["gold"] += len(
-            [span for span in spans if re.search(r"\b(inc|llc|ltd|corp\w*|bank|gmbh|b\.?v|company)\b", span)]
-        )
-        return
-    gold = {iso(one) for one in answers} - {""} if name.endswith("date") else {folded(one) for one in answers}
+    gold = {iso(one) for one in answers} - {""}
     count["gold"] += bool(gold)
     count["given"] += value is not None
-    count["right"] += value is not None and folded(str(value)) in gold
-
-
-def folded(text: str) -> str:
-    return " ".join(text.split()).casefold().rstrip(".,")
+    count["right"] += value is not None and str(value) in gold
 
 
 def iso(date: str) -> str:
@@ -217,9 +164,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
     data = parser.parse_args().data
-    provider = OfflineProvider(COUNTER)
-    summaries(provider, data)
-    contracts(provider, data)
+    summaries(data)
+    contracts(data)
 
 
 if __name__ == "__main__":

@@ -54,16 +54,18 @@ os.environ[KEY_ENV] = KEY  # before the fork server starts
 
 POINTS: dict[str, tuple[str, ...]] = {
     "map and merge": (
-        "providers.http:HttpProvider.send<",
-        "providers.http:HttpProvider.send>",
-        "engine.driver:_Unit.step<",
-        "engine.driver:_Unit.step>",
-        "desk.call:Dispatch.release<",
+        "engine.carriers:Live.carry<",
+        "engine.carriers:Live.carry>",
+        "engine.unit:Unit.step<",
+        "engine.unit:Unit.step>",
+        "desk.desk:Desk.take>",
+        "desk.desk:Desk.arrived>",
     ),
     "ledger commit": (
-        "desk.ledger.writer:GroupWriter._commit<",
-        "desk.ledger.writer:GroupWriter._insert>",
-        "desk.ledger.writer:GroupWriter._commit>",
+        "desk.desk:Desk.turn<",
+        "desk.ledger.book:Ledger.commit<",
+        "desk.ledger.book:_insert>",
+        "desk.ledger.book:Ledger.commit>",
         "desk.ledger.book:_recover>",
         "desk.ledger.book:Ledger.begin_run>",
         "desk.ledger.book:Ledger.end_run<",
@@ -434,6 +436,9 @@ def books(output: Path) -> dict[str, Any]:
         rows = ledger.execute(
             "SELECT run_id, billing, count(*), sum(cost_pusd), sum(input_tokens), sum(output_tokens)"
             " FROM attempt GROUP BY 1, 2"
+        ).fetchall()
+        rows += ledger.execute(
+            "SELECT run_id, 'reserved', count(*), sum(bound_pusd), 0, 0 FROM reservation GROUP BY 1"
         ).fetchall()
     totals: dict[str, Counter[str]] = {}
     for run_id, billing, *numbers in rows:

@@ -1,9 +1,10 @@
 """What the fork server of rig.py has ready before the first run: imports and the vocabulary."""
 
 import docreduce.engine.run
-import docreduce.kinds.extract.schema
+import docreduce.kinds.extract.work
+import docreduce.kinds.summarize.steps
 import docreduce.providers.openai
-from docreduce.models.pricing import model_info
+from docreduce.models.catalogue import model_info
 from docreduce.text.tokens import tokenizer
 
 __all__ = ["docreduce"]

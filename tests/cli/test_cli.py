@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,20 @@ def test_every_command_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in main.commands:
         assert f"`docreduce {name}" in readme, name
+
+
+def test_every_option_of_run_and_estimate_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("run", "estimate"):
+        for option in main.commands[name].params:
+            word = option.opts[0]
+            assert not word.startswith("--") or f"`{word}" in readme or word == "--executor", word
+
+
+def test_every_exit_code_of_the_errors_and_of_runs_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = [int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)]
+    assert told == [0, 1, 2, 3, 4, 5, 7, 70, 130]
 
 
 def test_help_imports_no_heavy_library() -> None:
@@ -108,7 +123,7 @@ def test_schema_is_a_json_schema() -> None:
     assert json.loads(invoke("schema").stdout)["type"] == "object"
 
 
-@pytest.mark.parametrize("kind", ["summarize", "extract"])
+@pytest.mark.parametrize("kind", ["summarize", "extract", "map"])
 def test_init_writes_a_job_that_loads_and_never_overwrites(tmp_path: Path, kind: str) -> None:
     from docreduce.config import load_job
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from docreduce.config import job_schema, load_job
+from docreduce.config import job_schema, load_job, parse_job
+from docreduce.kinds.extract.schema import compile_extraction
 from docreduce.values.errors import JobError
 from places import ROOT
 
@@ -63,6 +65,70 @@ def test_a_wrong_job_file_is_refused_with_the_file_and_the_key(tmp_path: Path, e
     assert caught.value.exit_code == 2
 
 
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    wrong = """name = "n"
+kind = "sumarize"
+[input]
+path = ["a.txt"]
+[model]
+api_key = "sk-1"
+provider = "opnai"
+[[model.fallback]]
+nam = "other"
+[extract]
+schema = "none.json"
+[map]
+promt = "x"
+[limits]
+concurency = 3
+max_attempts = "six"
+"""
+    with pytest.raises(JobError) as caught:
+        load_job(job_file(tmp_path, wrong))
+    lines = caught.value.message.splitlines()
+    for said in (
+        "kind: 'sumarize' is none of summarize, extract, map. Did you mean 'summarize'?",
+        "input.path: unknown key. Did you mean 'paths'?",
+        "input.paths: missing",
+        "model.api_key: a key does not belong in a job file",
+        "model.provider: ",
+        "model.fallback.0.nam: unknown key. Did you mean 'name'?",
+        "extract.schema: no file 'none.json' beside the job file",
+        "map.promt: unknown key. Did you mean 'prompt'?",
+        "map.prompt: missing",
+        "limits.concurency: unknown key. Did you mean 'concurrency'?",
+        "limits.max_attempts: Input should be a valid integer, not 'six'",
+    ):
+        assert sum(said in line for line in lines) == 1, said
+    assert len(lines) == 11
+    assert "sk-1" not in caught.value.message
+
+
+def test_a_byte_order_mark_before_a_job_file_and_its_schema_is_no_part_of_them(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"type":"object","properties":{"a":{"type":"string"}}}', encoding="utf-8-sig")
+    path = tmp_path / "job.toml"
+    extract = SUMMARIZE.replace("summarize", "extract") + '[extract]\nschema = "s.json"\n'
+    path.write_text(extract, encoding="utf-8-sig")
+    job = load_job(path)
+    assert compile_extraction(job.extract).fields == ("a",)
+
+
+def test_a_job_can_be_stated_in_python_and_what_was_stated_stays_as_it_was(tmp_path: Path) -> None:
+    stated = {"name": "n", "kind": "map", "input": {"paths": ["a.txt"]}, "map": {"prompt": "What is it?"}}
+    before = json.dumps(stated)
+    job = parse_job(stated, [("map.labels", ["a", "b"]), ("output.path", str(tmp_path))])
+    assert (job.map.prompt, job.map.labels) == ("What is it?", ["a", "b"])
+    assert json.dumps(stated) == before
+    assert job.settings is job.map
+
+
+def test_a_table_of_another_kind_is_checked_and_left_aside(tmp_path: Path) -> None:
+    job = load_job(job_file(tmp_path, SUMMARIZE + '[map]\nprompt = "x"\n'))
+    assert job.settings is job.summarize
+    with pytest.raises(JobError, match=r"map\.labels"):
+        load_job(job_file(tmp_path, SUMMARIZE + '[map]\nprompt = "x"\nlabels = [1, 2]\n'))
+
+
 def test_a_missing_job_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="No such file") as caught:
         load_job(tmp_path / "none.toml")
@@ -71,7 +137,7 @@ def test_a_missing_job_file_says_how_to_get_one(tmp_path: Path) -> None:
 
 def test_an_extraction_needs_its_schema_beside_the_job_file(tmp_path: Path) -> None:
     extract = SUMMARIZE.replace("summarize", "extract")
-    with pytest.raises(JobError, match=r"needs an \[extract\] table"):
+    with pytest.raises(JobError, match=r"extract\.schema: missing"):
         load_job(job_file(tmp_path, extract))
     with pytest.raises(JobError, match=r"extract.schema: no file 's.json' beside the job file"):
         load_job(job_file(tmp_path, extract + '[extract]\nschema = "s.json"\n'))
@@ -90,5 +156,6 @@ def test_the_job_hash_depends_on_settings_and_not_on_layout(tmp_path: Path) -> N
 
 def test_the_json_schema_names_every_table_of_the_contract() -> None:
     assert set(job_schema()["properties"]) == {
-        "name", "kind", "input", "model", "pricing", "limits", "chunking", "summarize", "extract", "budget", "output",
+        "name", "kind", "input", "model", "pricing", "limits", "chunking", "budget", "output",
+        "summarize", "extract", "map",
     }  # fmt: skip

@@ -33,12 +33,12 @@ def test_a_run_killed_as_its_answers_arrive_books_them_unknown(lab: Any) -> None
     lab.baseline("extract")
     lab.configure("extract")
     case = lab.case("extract")
-    point = "providers.http:HttpProvider.send>"
+    point = "engine.carriers:Live.carry>"
     assert case.run(rig.Child(point=point, at=9)) == -9
     assert not case.runs()
     assert case.run() == 0
     paid = rig.books(case.output)
-    assert 1 <= paid["unknown"]["calls"] <= 8
+    assert 1 <= paid["unknown"]["calls"] <= 10  # eight slots, and a quarter whose answers were on their way to the disk
     assert paid["charged"]["calls"] + paid["unknown"]["calls"] >= lab.service.stats()["billed_calls"]
     assert "in flight when an earlier run died" in case.text()
 

@@ -1,136 +1,192 @@
-"""The ledger as a state machine, with crashes; and any job file at all.
+"""The desk as a state machine, with crashes; and any job file at all.
 
-Fuzzed elsewhere: chunker and tokenizer (test_chunking, test_tokens), merge (merge/), limiter and budget (test_limits,
-test_pricing), provider answers (providers/test_wire), readers (readers/), extraction answers (kinds/)."""
+Fuzzed elsewhere: chunker and tokenizer (text/), merge (kinds/), ledger, limiter and budget (desk/), provider answers
+(providers/), readers (readers/)."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from desks import BOUND, answer, desk, line, rejection, request, route
 from docreduce.config import Job, load_job
-from docreduce.desk.ledger import Ledger, Stored
-from docreduce.values import Attempt, Billing, Message, Request, Usage
+from docreduce.desk import Ask, Carried, Desk, Ledger, Ticket
+from docreduce.values import Cause, Completion, Decision, Reply, Usage
 from docreduce.values.errors import JobError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-USAGE = Usage(input_tokens=7, output_tokens=3)
-
-
-def request(number: int) -> Request:
-    message = Message("user", f"question {number}")
-    return Request(provider="p", model="m", messages=(message,), max_output_tokens=9, temperature=0.0, top_p=1.0)
+CAP = 12 * BOUND
+REPLIES = st.sampled_from(
+    ["answer", "answer", "answer", "no usage", "dear", "time-out", "broken", "busy", "filter", "too long", "empty"]
+)
 
 
-class LedgerMachine(RuleBasedStateMachine):
-    """Reservations, settlements and runs against a model in plain dictionaries. A crash is a copy of the files as they
-    lie on the disk, opened anew: what a killed process leaves."""
+def reply_of(word: str, tokens: int) -> Reply:
+    """What the service says, for an answer of `tokens`."""
+    usage = Usage(input_tokens=20, output_tokens=tokens)
+    return {
+        "answer": answer(usage=usage),
+        "no usage": answer(usage=None),
+        "dear": answer(usage=Usage(input_tokens=20, output_tokens=120)),
+        "time-out": rejection(Cause.TIMEOUT, billing="unknown"),
+        "broken": rejection(Cause.SERVER_ERROR),
+        "busy": rejection(Cause.RATE_LIMITED, http_status=429, retry_after_s=1.0),
+        "filter": rejection(Cause.CONTENT_FILTER, Decision.FAIL, billing="charged", usage=usage),
+        "too long": rejection(Cause.CONTEXT_OVERFLOW, Decision.SPLIT),
+        "empty": rejection(Cause.EMPTY, billing="charged", usage=usage),
+    }[word]
 
-    reserved = Bundle("reserved")
+
+def bill_of(word: str, tokens: int) -> int:
+    """What the service charges for it, whether it says so or not."""
+    billed = {"answer", "filter", "empty", "no usage", "time-out"}
+    return 20 * 10 + (120 if word == "dear" else tokens) * 100 if word in billed | {"dear"} else 0
+
+
+class DeskMachine(RuleBasedStateMachine):
+    """Asks, sends, replies, turns and crashes in any order. A crash is a copy of the files as they lie on the disk,
+    opened anew: what a killed process leaves."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.generation = 0
+        self.now = 0.0
+        self.truth = 0  # what the service has charged
+        self.over_billed = False
+        self.paid: Counter[str] = Counter()  # answers that the service charged, by request
+        self.lost: Counter[str] = Counter()  # calls that were in flight at a crash, by request
+        self.known: dict[str, str] = {}
         self.ledger = Ledger.open(self.folder / "0" / "ledger.sqlite")
-        self.answers: dict[str, str] = {}
-        self.billed: dict[int, tuple[str, Billing, int]] = {}  # attempt: job, billing, money; since a complete run
-        self.open: dict[int, tuple[str, int, Request]] = {}  # attempt: job, bound, request
-        self.running: str | None = None
-        self.runs = 0
-        self.job = ""
+        self.begin()
 
-    @initialize(job=st.sampled_from("ab"))
-    def first_run(self, job: str) -> None:
-        self.begin(job)
+    def begin(self) -> None:
+        """A run, from the start of its process."""
+        self.ledger.begin_run(f"run {self.generation}", "job", "0", self.now)
+        self.desk: Desk = desk(self.ledger, line(route("a"), now=self.now), line(route("b"), now=self.now), cap=CAP)
+        self.desk.run_id = f"run {self.generation}"
+        before = self.ledger.carried("job")
+        self.desk.budget.carry(before.charged_pusd, before.unknown_pusd)
+        self.waiting: list[tuple[float, Ask]] = []
+        self.asked: set[str] = set()
+        self.flying: dict[int, Ticket] = {}
+        self.replies: list[tuple[Ticket, Reply, float]] = []
 
-    @rule(job=st.sampled_from("ab"))
-    def begin(self, job: str) -> None:
-        if self.running is None:
-            self.runs += 1
-            self.running, self.job = f"run {self.runs}", job
-            self.ledger.begin_run(self.running, job, "0" * 64, float(self.runs))
+    @rule(number=st.integers(0, 12))
+    def ask(self, number: int) -> None:
+        asked = request(number, tokens=20)
+        if asked.key not in self.asked and not self.desk.known({asked.key: asked}):
+            self.asked.add(asked.key)
+            self.waiting.append((0.0, Ask(asked.key, asked, "doc")))
 
-    @rule(status=st.sampled_from(["complete", "budget", "interrupted"]))
-    def end(self, status: str) -> None:
-        if self.running is None or self.open:
-            return
-        self.ledger.end_run(self.running, status, 1.0)
-        self.running = None
-        if status == "complete":
-            self.billed = {number: kept for number, kept in self.billed.items() if kept[0] != self.job}
-
-    @rule(target=reserved, number=st.integers(0, 5), bound=st.integers(1, 10**15))
-    def reserve(self, number: int, bound: int) -> Any:
-        if self.running is None:
-            return multiple()
-        asked = request(number)
-        attempt = asyncio.run(self.ledger.reserve(self.running, "d", asked, 1, bound, 1.0))
-        assert attempt not in self.billed
-        assert attempt not in self.open
-        self.open[attempt] = self.job, bound, asked
-        return attempt
-
-    @rule(attempt=reserved, billing=st.sampled_from(["charged", "free", "unknown"]), text=st.text(max_size=5), share=st.floats(0, 1))  # noqa: E501  # fmt: skip
-    def settle(self, attempt: int, billing: Billing, text: str, share: float) -> None:
-        if attempt not in self.open:  # settled, or lost in a crash
-            return
-        job, bound, asked = self.open.pop(attempt)
-        cost = {"charged": int(bound * share), "free": 0, "unknown": bound}[billing]
-        booked = Attempt(
-            key=asked.key, stage="map", chunk=None, attempt=1, started_at=1.0, latency_s=0.1,
-            outcome="ok" if billing == "charged" else "timeout", billing=billing, cost_pusd=cost, usage=USAGE,
-        )  # fmt: skip
-        answer = None
-        if billing == "charged":
-            answer = Stored(key=asked.key, text=text, finish_reason="stop", usage=USAGE, cost_pusd=cost)
-            self.answers[asked.key] = text
-        asyncio.run(self.ledger.settle(attempt, booked, answer))
-        self.billed[attempt] = job, billing, cost
+    @rule(most=st.integers(1, 8))
+    def turn(self, most: int) -> None:
+        due = [each for each in self.waiting if each[0] <= self.now or self.desk.halted][:most]
+        for each in due:
+            self.waiting.remove(each)
+        replies, self.replies = self.replies, []
+        turn = self.desk.turn(replies, [ask for _, ask in due], self.now)
+        self.waiting += [(0.0, ask) for ask in turn.waiting]
+        for settled in turn.settled:
+            if settled.outcome is None:
+                self.waiting.append((settled.not_before, settled.ask))
+                continue
+            self.asked.remove(settled.ask.key)
+            if isinstance(settled.outcome, Completion):
+                self.known[settled.ask.key] = settled.outcome.text
 
     @rule()
-    def crash(self) -> None:
+    def send(self) -> None:
+        while isinstance(ticket := self.desk.take(self.now), Ticket):
+            self.flying[ticket.id] = ticket
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), word=REPLIES, tokens=st.integers(1, 50))
+    def arrive(self, data: st.DataObject, word: str, tokens: int) -> None:
+        ticket = self.flying.pop(data.draw(st.sampled_from(sorted(self.flying))))
+        self.now += 0.01
+        reply = reply_of(word, tokens)
+        self.over_billed = self.over_billed or word == "dear"
+        self.truth += bill_of(word, tokens)
+        self.paid[ticket.key] += word in {"answer", "dear", "no usage"}
+        self.desk.arrived(ticket, reply, self.now)
+        self.replies.append((ticket, reply, 0.01))
+
+    @rule(seconds=st.sampled_from([0.1, 2.0, 70.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(data=st.data())
+    def crash(self, data: st.DataObject) -> None:
+        """Of what is in flight the service charges any part, and nobody hears of it."""
+        for ticket in self.flying.values():
+            if data.draw(st.booleans()):
+                self.truth += ticket.bound_pusd
+                self.paid[ticket.key] += 1
+        gone = [*self.flying.values(), *(ticket for ticket, _, _ in self.replies)]
+        self.lost.update(ticket.key for ticket in gone)
         old, dead = self.folder / str(self.generation), self.ledger
         self.generation += 1
         shutil.copytree(old, self.folder / str(self.generation))
         self.ledger = Ledger.open(self.folder / str(self.generation) / "ledger.sqlite")
-        assert sorted(self.ledger.recovered) == sorted(bound for _, bound, _ in self.open.values())
-        self.billed |= {number: (job, "unknown", bound) for number, (job, bound, _) in self.open.items()}
-        self.open.clear()
-        self.running = None
         dead.close()
-
-    @rule()
-    def reopen(self) -> None:
-        if not self.open:
-            self.ledger.close()
-            self.ledger = Ledger.open(self.folder / str(self.generation) / "ledger.sqlite")
-            assert not self.ledger.recovered
-            self.running = None
+        assert sorted(self.ledger.recovered) == sorted(ticket.bound_pusd for ticket in gone)
+        self.begin()
 
     @invariant()
-    def every_answer_is_kept_and_every_coin_is_counted(self) -> None:
-        stored = self.ledger.stored([request(number).key for number in range(6)])
-        assert {key: kept.text for key, kept in stored.items()} == self.answers
-        for job in "ab":
-            carried = self.ledger.carried(job)
-            kept = [(billing, cost) for owner, billing, cost in self.billed.values() if owner == job]
-            in_flight = sum(bound for owner, bound, _ in self.open.values() if owner == job)
-            assert carried.charged_pusd == sum(cost for billing, cost in kept if billing == "charged")
-            assert carried.unknown_pusd == sum(cost for billing, cost in kept if billing == "unknown") + in_flight
+    def the_cap_holds(self) -> None:
+        budget = self.desk.budget
+        assert budget.charged + budget.unknown + budget.reserved <= CAP or self.over_billed
+        ready = [ticket for each in self.desk.lines for ticket in each.ready]
+        out = [*ready, *self.flying.values(), *(ticket for ticket, _, _ in self.replies)]
+        assert budget.reserved == sum(ticket.bound_pusd for ticket in out)
+
+    @invariant()
+    def every_coin_is_counted(self) -> None:
+        budget = self.desk.budget
+        booked = Carried(charged_pusd=budget.charged, unknown_pusd=budget.unknown)
+        assert self.ledger.carried("job") == booked
+        assert self.truth <= budget.charged + budget.unknown + budget.reserved or self.over_billed
+
+    @invariant()
+    def no_paid_answer_is_lost_and_at_most_what_was_in_flight_is_paid_twice(self) -> None:
+        kept = self.desk.known({request(n).key: request(n) for n in range(13)})
+        assert {key: each.text for key, each in kept.items() if isinstance(each, Completion)} == self.known
+        for key, times in self.paid.items():
+            assert times <= 1 + self.lost[key]
+
+    @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        """Whatever was asked is waiting, reserved, in flight or to be booked."""
+        ready = {ticket.key for each in self.desk.lines for ticket in each.ready}
+        out = {*(ticket.key for ticket in self.flying.values()), *(ticket.key for ticket, _, _ in self.replies)}
+        assert {ask.key for _, ask in self.waiting} | ready | out == self.asked
 
     def teardown(self) -> None:
+        """All that is in flight is answered, and then everything has an outcome."""
+        for _ in range(2_000):
+            if not self.asked:
+                break
+            self.send()
+            for ticket in list(self.flying.values()):
+                del self.flying[ticket.id]
+                self.desk.arrived(ticket, reply := answer(), self.now)
+                self.replies.append((ticket, reply, 0.0))
+            self.turn(most=8)
+            self.now += 1.0
+        assert not self.asked
+        assert self.desk.budget.reserved == 0
         self.ledger.close()
         shutil.rmtree(self.folder)
 
 
-TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestDesk = DeskMachine.TestCase
+TestDesk.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 VALUES = st.recursive(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from checking import check
-from docreduce.report.progress import printable
+from docreduce.values.unicode import printable
 
 
 def test_what_documents_say_reaches_no_path_no_terminal_and_no_formula(lab: Any) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 import polars as pl
 import pytest
 from docreduce.config import load_job
-from docreduce.engine.estimate import estimate_job
+from docreduce.engine.forecast import estimate_job
 from docreduce.engine.run import RunOptions, exit_code, run_job
 from docreduce.values.errors import JobError
-from rich.console import Console
 from runs import table, write_job
 
-QUIET = Console(quiet=True)
 PARAGRAPH = (
     "The bridge over the Sauer was closed on 3 May 2021 because of cracks in its northern bearing. "
     "Engineers found that the cracks had grown by four millimetres since the last inspection. "
@@ -49,7 +47,7 @@ def job_file(folder: Path, **tables: Any) -> Path:
 
 
 def run(folder: Path, options: RunOptions | None = None, **tables: Any) -> dict[str, Any]:
-    return run_job(load_job(job_file(folder, **tables)), options or RunOptions(), QUIET)
+    return run_job(load_job(job_file(folder, **tables)), options or RunOptions())
 
 
 def test_every_input_is_a_row_in_the_inputs_order_with_its_summary(folder: Path) -> None:
@@ -100,7 +98,7 @@ def test_a_changed_document_pays_for_its_changed_chunks_only(folder: Path) -> No
 def test_the_estimate_says_what_the_run_then_does(folder: Path) -> None:
     job = load_job(job_file(folder))
     estimate = estimate_job(job)
-    manifest = run_job(job, RunOptions(), QUIET)
+    manifest = run_job(job, RunOptions())
     assert estimate["documents"] == manifest["counts"]["documents"]
     assert estimate["chunks"] == manifest["counts"]["chunks"]
     assert estimate["calls"]["expected"] == manifest["counts"]["calls"]

@@ -36,7 +36,7 @@ def test_the_key_is_in_no_output_after_a_crash(lab: Any) -> None:
 
     lab.configure("summarize")
     case = lab.case("summarize")
-    assert case.run(rig.Child(point="providers.http:HttpProvider.send>", at=5)) == -signal.SIGKILL
+    assert case.run(rig.Child(point="engine.carriers:Live.carry>", at=5)) == -signal.SIGKILL
     assert not rig.secrets_in(case.output, case.log)
 
 

@@ -27,6 +27,12 @@ def test_a_second_signal_stops_at_once(lab: Any) -> None:
     assert found.unknown == 4  # the calls in flight
 
 
+def test_a_signal_that_comes_twice_at_once_is_one(lab: Any) -> None:
+    import faults
+
+    check(faults.stopped(lab, signal.SIGTERM, 0.1, doubled=True))
+
+
 def test_a_signal_at_the_start_is_130_without_a_traceback(lab: Any) -> None:
     import faults
 

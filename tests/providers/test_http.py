@@ -7,7 +7,9 @@ import gzip
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Coroutine
+import tracemalloc
+import zlib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TypeVar
@@ -15,70 +17,42 @@ from typing import TypeVar
 import orjson
 import pytest
 import uvloop
-from docreduce.config import ModelSettings
-from docreduce.providers import list_models, open_provider
-from docreduce.providers.http import MAX_BODY_BYTES, ApiKey, HttpProvider
+from docreduce.models.routes import Sampling
+from docreduce.providers.network import MAX_BODY_BYTES, TooLargeError, Unpacking
+from docreduce.providers.secrets import ApiKey
 from docreduce.values import Answer, Cause, Decision, Rejection, Reply, Usage
 from docreduce.values.errors import RefusedError
-from loopback import Script, Seen, ask, response, sends, serve
+from loopback import (
+    CHAT,
+    FINISH,
+    KINDS,
+    MESSAGE,
+    Script,
+    Seen,
+    ask,
+    attempt,
+    connect_to,
+    rejected,
+    response,
+    route,
+    run,
+    sends,
+    serve,
+)
 
 KEY = "sk-secret-0123456789abcdef"
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 T = TypeVar("T")
+CLOSED = '{"properties":{"items":{"items":{"type":"string"},"type":"array"}},"required":["items"],"type":"object"}'
 SCHEMA = '{"properties":{"items":{"items":{"type":"object"},"type":"array"}},"required":["items"],"type":"object"}'
-
-CHAT = {
-    "id": "gen-1",
-    "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 25, "completion_tokens": 8},
-}
-MESSAGE = {
-    "id": "msg_1",
-    "type": "message",
-    "content": [{"type": "text", "text": "Hello"}],
-    "stop_reason": "end_turn",
-    "usage": {"input_tokens": 25, "output_tokens": 8},
-}
-KINDS: dict[str, tuple[dict, dict]] = {
-    "openai": ({"provider": "openai"}, CHAT),
-    "anthropic": ({"provider": "anthropic"}, MESSAGE),
-    "modelslab": ({"provider": "modelslab"}, CHAT),
-}
 
 
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "MODELSLAB_API_KEY"):
         monkeypatch.setenv(name, KEY)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "NO_PROXY", *CERTIFICATES):
         monkeypatch.delenv(name, raising=False)
-
-
-def run(work: Coroutine[None, None, T]) -> T:
-    return asyncio.run(work)
-
-
-def connect(port: int, kind: str = "openai", scheme: str = "http", **fields: object) -> HttpProvider:
-    settings = ModelSettings(**(KINDS[kind][0] | {"base_url": f"{scheme}://127.0.0.1:{port}/base"} | fields))
-    provider = open_provider(settings, tokenizer=None)  # type: ignore[arg-type]
-    assert isinstance(provider, HttpProvider)
-    return provider
-
-
-async def attempt(
-    script: Script, kind: str = "openai", timeout_s: float = 5.0, asked: dict | None = None, **fields: object
-) -> tuple[Reply, Seen]:
-    async with serve(script) as seen:
-        provider = connect(seen.port, kind, **fields)
-        try:
-            return await provider.send(ask(**(asked or {})), timeout_s=timeout_s), seen
-        finally:
-            await provider.aclose()
-
-
-def rejected(script: Script, **options: object) -> Rejection:
-    got, _ = run(attempt(script, **options))  # type: ignore[arg-type]
-    assert isinstance(got, Rejection)
-    return got
 
 
 # -- requests -------------------------------------------------------------------------------------------------------
@@ -91,6 +65,7 @@ def test_an_answer_comes_back_with_its_usage_in_every_dialect(kind: str) -> None
         text="Hello",
         finish_reason="stop",
         usage=Usage(input_tokens=25, output_tokens=8),
+        finish=FINISH[kind],
         http_status=200,
         request_id="r-1",
     )
@@ -112,15 +87,35 @@ def test_openai_sends_the_messages_and_the_key_in_its_header() -> None:
     }
 
 
-@pytest.mark.parametrize("model", ["o3", "o4-mini", "openai/o1", "gpt-5-nano"])
-def test_openai_asks_reasoning_models_in_the_only_way_they_take(model: str) -> None:
-    _, seen = run(attempt(sends(response(CHAT)), asked={"model": model}))
-    assert seen.json()["max_completion_tokens"] == 100
-    assert not {"max_tokens", "temperature", "top_p"} & set(seen.json())
+def test_a_job_that_states_no_sampling_sends_none() -> None:
+    for kind in KINDS:
+        _, seen = run(attempt(sends(response(KINDS[kind][1])), kind, sampling=Sampling()))
+        assert not {"temperature", "top_p", "frequency_penalty", "presence_penalty"} & set(seen.json())
+
+
+def test_penalties_are_sent_where_a_job_states_them() -> None:
+    sampling = Sampling(frequency_penalty=0.5, presence_penalty=-0.5)
+    for kind in ("openai", "modelslab"):
+        _, seen = run(attempt(sends(response(CHAT)), kind, sampling=sampling))
+        assert (seen.json()["frequency_penalty"], seen.json()["presence_penalty"]) == (0.5, -0.5)
+
+
+def test_a_parameter_that_a_dialect_does_not_have_is_left_out_with_a_word() -> None:
+    async def work() -> tuple[list[str], Seen]:
+        async with serve(sends(response(MESSAGE))) as seen:
+            provider = connect_to(seen.port, "anthropic", sampling=Sampling(temperature=1.5, frequency_penalty=0.5))
+            await provider.send(ask(), timeout_s=5)
+            await provider.aclose()
+            return provider.notes, seen
+
+    notes, seen = run(work())
+    assert [note.split()[0] for note in notes] == ["frequency_penalty", "temperature"]
+    assert "frequency_penalty" not in seen.json()
+    assert seen.json()["temperature"] == 1.0
 
 
 def test_anthropic_sends_the_system_apart_and_the_version() -> None:
-    _, seen = run(attempt(sends(response(MESSAGE)), "anthropic", asked={"temperature": 1.5}))
+    _, seen = run(attempt(sends(response(MESSAGE)), "anthropic"))
     line, headers, _ = seen.requests[0]
     assert line == "POST /base/v1/messages HTTP/1.1"
     assert (headers["x-api-key"], headers["anthropic-version"]) == (KEY, "2023-06-01")
@@ -129,14 +124,15 @@ def test_anthropic_sends_the_system_apart_and_the_version() -> None:
         "system": "Be brief.",
         "messages": [{"role": "user", "content": "What is said?"}],
         "max_tokens": 100,
-        "temperature": 1.0,
+        "temperature": 0.7,
+        "top_p": 0.9,
     }
 
 
 def test_a_base_url_that_ends_in_v1_is_taken_for_anthropic_too() -> None:
     async def work() -> str:
         async with serve(sends(response(MESSAGE))) as seen:
-            provider = connect(seen.port, "anthropic", base_url=f"http://127.0.0.1:{seen.port}/v1/")
+            provider = connect_to(seen.port, "anthropic", base_url=f"http://127.0.0.1:{seen.port}/v1/")
             await provider.send(ask(), timeout_s=5)
             await provider.aclose()
             return seen.requests[0][0]
@@ -146,7 +142,7 @@ def test_a_base_url_that_ends_in_v1_is_taken_for_anthropic_too() -> None:
 
 @pytest.mark.parametrize("place", ["header", "body"])
 def test_modelslab_sends_the_key_in_one_place_only(place: str) -> None:
-    _, seen = run(attempt(sends(response(CHAT)), "modelslab", api_key_in=place))
+    _, seen = run(attempt(sends(response(CHAT)), "modelslab", key_in=place))
     _, headers, body = seen.requests[0]
     assert (KEY in " ".join(headers.values())) == (place == "header")
     assert (KEY.encode() in body) == (place == "body")
@@ -156,12 +152,18 @@ def test_modelslab_sends_the_key_in_one_place_only(place: str) -> None:
 
 @pytest.mark.parametrize("kind", ["openai", "modelslab"])
 def test_the_schema_goes_verbatim_into_each_form_of_structured_output(kind: str) -> None:
-    bodies = {}
+    bodies, raw = {}, {}
     for form in ("tools", "json_schema", "json_object", "prompt"):
-        asked = {"structured_output": form, "schema": SCHEMA}
-        _, seen = run(attempt(sends(response(CHAT)), kind, asked=asked))
-        bodies[form] = seen.json()
-        assert (SCHEMA.encode() in seen.requests[0][2]) == (form in ("tools", "json_schema"))
+        _, seen = run(attempt(sends(response(CHAT)), kind, asked={"schema": SCHEMA}, forms=(form,)))
+        bodies[form], raw[form] = seen.json(), seen.requests[0][2]
+    for form in ("tools", "json_schema"):
+        assert SCHEMA.encode() in raw[form]
+        assert bodies[form]["messages"][0]["content"] == "Be brief."
+    for form in ("json_object", "prompt"):
+        assert SCHEMA.encode() not in raw[form]
+        system = bodies[form]["messages"][0]["content"]
+        assert system.startswith("Be brief.\n\n")
+        assert system.endswith(SCHEMA)
     (tool,) = bodies["tools"]["tools"]
     assert tool["function"]["parameters"] == orjson.loads(SCHEMA)
     assert bodies["tools"]["tool_choice"] == {"type": "function", "function": {"name": tool["function"]["name"]}}
@@ -171,20 +173,26 @@ def test_the_schema_goes_verbatim_into_each_form_of_structured_output(kind: str)
 
 
 def test_anthropic_forces_its_tool_and_states_its_schema() -> None:
-    _, seen = run(
-        attempt(sends(response(MESSAGE)), "anthropic", asked={"structured_output": "tools", "schema": SCHEMA})
-    )
+    _, seen = run(attempt(sends(response(MESSAGE)), "anthropic", asked={"schema": CLOSED}, forms=("tools",)))
     (tool,) = seen.json()["tools"]
-    assert tool["input_schema"] == orjson.loads(SCHEMA)
+    assert tool["input_schema"] == orjson.loads(CLOSED)
     assert seen.json()["tool_choice"]["name"] == tool["name"]
-    asked = {"structured_output": "json_schema", "schema": SCHEMA}
-    _, seen = run(attempt(sends(response(MESSAGE)), "anthropic", asked=asked))
-    assert seen.json()["output_config"]["format"] == {"type": "json_schema", "schema": orjson.loads(SCHEMA)}
+    _, seen = run(attempt(sends(response(MESSAGE)), "anthropic", asked={"schema": CLOSED}, forms=("json_schema",)))
+    wanted = {"type": "json_schema", "schema": orjson.loads(CLOSED) | {"additionalProperties": False}}
+    assert seen.json()["output_config"]["format"] == wanted
+
+
+def test_a_schema_that_anthropics_form_cannot_say_goes_by_the_next_form() -> None:
+    free = '{"properties":{"any":{"type":"object"}},"type":"object"}'
+    forms = ("json_schema", "tools")
+    _, seen = run(attempt(sends(response(MESSAGE)), "anthropic", asked={"schema": free}, forms=forms))
+    assert "output_config" not in seen.json()
+    assert seen.json()["tools"][0]["input_schema"] == orjson.loads(free)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lone_surrogate_is_sent_as_a_replacement_character(kind: str) -> None:
-    _, seen = run(attempt(sends(response(KINDS[kind][1])), kind, asked={"text": "a\ud83db😀", "schema": "{}"}))
+    _, seen = run(attempt(sends(response(KINDS[kind][1])), kind, asked={"text": "a\ud83db😀"}))
     assert seen.json()["messages"][-1]["content"] == "a�b😀"
 
 
@@ -203,7 +211,7 @@ def test_connections_are_used_again(scheme: str, tmp_path: Path, monkeypatch: py
 
     async def work() -> int:
         async with serve(sends(response(CHAT)), tls=context) as seen:
-            provider = connect(seen.port, scheme=scheme)
+            provider = connect_to(seen.port, scheme=scheme)
             for _ in range(20):
                 assert isinstance(await provider.send(ask(), timeout_s=5), Answer)
             await provider.aclose()
@@ -215,7 +223,7 @@ def test_connections_are_used_again(scheme: str, tmp_path: Path, monkeypatch: py
 def test_a_server_that_closes_after_each_answer_fails_no_call() -> None:
     async def work() -> list[Reply]:
         async with serve(sends(response(CHAT), close=True)) as seen:
-            provider = connect(seen.port)
+            provider = connect_to(seen.port)
             got = [await provider.send(ask(), timeout_s=5) for _ in range(30)]
             await provider.aclose()
             assert len(seen.requests) == 30
@@ -244,7 +252,7 @@ def test_a_connection_closed_while_the_loop_was_busy_takes_no_request(
             closed.release()
 
     async def work(port: int) -> list[Reply]:
-        provider = connect(port)
+        provider = connect_to(port)
         got = []
         for _ in range(10):
             got.append(await provider.send(ask(), timeout_s=5))
@@ -270,7 +278,7 @@ def test_a_refused_connection_is_free() -> None:
     async def work() -> Reply:
         async with serve(sends(b"")) as seen:
             port = seen.port
-        provider = connect(port)
+        provider = connect_to(port)
         try:
             return await provider.send(ask(), timeout_s=5)
         finally:
@@ -283,7 +291,7 @@ def test_a_refused_connection_is_free() -> None:
 
 def test_an_unknown_host_is_free() -> None:
     async def work() -> Reply:
-        provider = connect(1, base_url="https://no-such-host.invalid/v1")
+        provider = connect_to(1, base_url="https://no-such-host.invalid/v1")
         try:
             return await provider.send(ask(), timeout_s=20)
         finally:
@@ -333,6 +341,11 @@ FAULTS: dict[str, tuple[Script, Cause]] = {
         sends(response(gzip.compress(b" " * (MAX_BODY_BYTES + 1)), content_encoding="gzip")),
         Cause.BAD_BODY,
     ),
+    "a bomb in a bomb": (
+        sends(response(gzip.compress(gzip.compress(bytes(2**26))), content_encoding="gzip, gzip")),
+        Cause.BAD_BODY,
+    ),
+    "packed too often": (sends(response(b"x", content_encoding="gzip, gzip, gzip, gzip")), Cause.BAD_BODY),
     "a coding nobody asked for": (sends(response(b"\x8b\x01", content_encoding="br")), Cause.BAD_BODY),
     "broken gzip": (sends(response(b"nonsense", content_encoding="gzip")), Cause.BAD_BODY),
 }  # fmt: skip
@@ -354,7 +367,7 @@ def test_an_early_refusal_of_a_large_body_is_heard() -> None:
             writer.close()
 
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-        provider = connect(server.sockets[0].getsockname()[1])
+        provider = connect_to(server.sockets[0].getsockname()[1])
         got = await provider.send(ask("x" * 4_000_000), timeout_s=5)
         await provider.aclose()
         server.close()
@@ -365,9 +378,25 @@ def test_an_early_refusal_of_a_large_body_is_heard() -> None:
     assert (got.cause, got.decision, got.billing) == (Cause.CONTEXT_OVERFLOW, Decision.SPLIT, "free")
 
 
-def test_a_gzip_answer_is_read() -> None:
-    got, _ = run(attempt(sends(response(gzip.compress(orjson.dumps(CHAT)), content_encoding="gzip"))))
+@pytest.mark.parametrize("codings", ["gzip", "gzip, gzip", "identity", "deflate"])
+def test_a_packed_answer_is_read(codings: str) -> None:
+    body = orjson.dumps(CHAT)
+    for coding in codings.split(", "):
+        body = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes}[coding](body)
+    got, _ = run(attempt(sends(response(body, content_encoding=codings))))
     assert isinstance(got, Answer)
+
+
+def test_a_body_that_unpacks_to_gigabytes_takes_no_such_memory() -> None:
+    packed = gzip.compress(gzip.compress(bytes(2**27)))
+    assert len(packed) < 2**12
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLargeError):
+            Unpacking("gzip, gzip").feed(packed)
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_BODY_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_answer_with_the_wrong_content_type_that_is_whole_is_not_paid_twice() -> None:
@@ -378,7 +407,7 @@ def test_an_answer_with_the_wrong_content_type_that_is_whole_is_not_paid_twice()
 def test_a_cancelled_call_is_cancelled() -> None:
     async def work() -> None:
         async with serve(_hang) as seen:
-            provider = connect(seen.port)
+            provider = connect_to(seen.port)
             task = asyncio.create_task(provider.send(ask(), timeout_s=5))
             while not seen.requests:
                 await asyncio.sleep(0.01)
@@ -431,7 +460,7 @@ def test_a_certificate_nobody_signed_is_refused_before_the_key_is_sent(
 
     async def work() -> tuple[Reply, Seen]:
         async with serve(sends(response(CHAT)), tls=context) as seen:
-            provider = connect(seen.port, scheme="https")
+            provider = connect_to(seen.port, scheme="https")
             got = await provider.send(ask(), timeout_s=5)
             await provider.aclose()
             await asyncio.sleep(0.05)
@@ -469,8 +498,8 @@ def test_a_server_that_echoes_the_key_does_not_get_it_into_any_reply(stream: boo
 
 def test_the_key_shows_in_no_repr_and_cannot_be_pickled() -> None:
     key = ApiKey(KEY)
-    provider = connect(1)
-    call = provider._dialect.encode(ask(), provider._settings, KEY)
+    provider = connect_to(1)
+    call = provider._dialect.encode(ask(), route(), provider._asking.manner, KEY)
     assert KEY not in f"{key!r} {key} {provider!r} {call!r}"
     with pytest.raises(TypeError):
         key.__reduce__()
@@ -488,7 +517,7 @@ def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -
     async def work() -> tuple[Reply, str]:
         async with serve(sends(response(CHAT))) as seen:
             monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{seen.port}")
-            provider = connect(1, base_url="http://service.invalid/v1", allow_insecure_base_url=True)
+            provider = connect_to(1, base_url="http://service.invalid/v1", allow_insecure_base_url=True)
             got = await provider.send(ask(), timeout_s=5)
             await provider.aclose()
             return got, seen.requests[0][0]
@@ -496,127 +525,6 @@ def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -
     got, line = run(work())
     assert isinstance(got, Answer)
     assert line == "POST http://service.invalid/v1/chat/completions HTTP/1.1"
-
-
-# -- streams --------------------------------------------------------------------------------------------------------
-
-
-def sse(*events: dict | bytes, end: bytes = b"") -> bytes:
-    return b"".join(b"data: " + (e if isinstance(e, bytes) else orjson.dumps(e)) + b"\n\n" for e in events) + end
-
-
-def delta(text: str, finish: str | None = None) -> dict:
-    return {"id": "gen-1", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
-
-
-def call_delta(arguments: str, index: int = 0) -> dict:
-    return {"choices": [{"delta": {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}}]}
-
-
-USAGE = {"choices": [], "usage": {"prompt_tokens": 25, "completion_tokens": 8}}
-CHAT_STREAM = sse(delta("Hel"), delta("lo"), delta("", "stop"), USAGE, b"[DONE]")
-MESSAGE_STREAM = b"".join(
-    b"event: " + event["type"].encode() + b"\n" + sse(event)
-    for event in (
-        {"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 25, "output_tokens": 1}}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "ping"},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hel"}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "lo"}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 8}},
-        {"type": "message_stop"},
-    )
-)
-
-
-def streamed(raw: bytes, **headers: str) -> bytes:
-    return response(raw, kind="text/event-stream; charset=utf-8", **headers)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_gives_the_same_answer_as_a_whole_body(kind: str) -> None:
-    raw = MESSAGE_STREAM if KINDS[kind][1] is MESSAGE else CHAT_STREAM
-    got, seen = run(attempt(sends(streamed(raw, x_request_id="r-1")), kind, stream=True))
-    assert got == Answer(
-        text="Hello",
-        finish_reason="stop",
-        usage=Usage(input_tokens=25, output_tokens=8),
-        http_status=200,
-        request_id="r-1",
-    )
-    assert seen.json()["stream"] is True
-    includes = seen.json().get("stream_options")
-    assert includes == ({"include_usage": True} if KINDS[kind][1] is CHAT else None)
-
-
-def test_a_server_that_does_not_stream_is_read_all_the_same() -> None:
-    got, _ = run(attempt(sends(response(CHAT)), stream=True))
-    assert isinstance(got, Answer)
-
-
-def test_streamed_tool_calls_are_put_together() -> None:
-    events = sse(call_delta('{"it'), call_delta('ems":[]}'), delta("", "tool_calls"), USAGE, b"[DONE]")
-    got, _ = run(attempt(sends(streamed(events)), stream=True))
-    assert isinstance(got, Answer)
-    assert (got.text, got.finish_reason) == ('{"items":[]}', "tool_calls")
-
-
-@pytest.mark.parametrize(
-    ("raw", "cause", "billing"),
-    [
-        (sse(delta("Hel")), Cause.BAD_BODY, "unknown"),  # it broke off
-        (b"", Cause.BAD_BODY, "unknown"),
-        (sse(b"{not json"), Cause.BAD_BODY, "unknown"),
-        (sse(delta("Hel"), {"error": {"code": 502, "message": "Upstream"}}), Cause.SERVER_ERROR, "unknown"),
-        (sse({"type": "error", "error": {"type": "overloaded_error"}}), Cause.OVERLOADED, "unknown"),
-        (sse({"status": "error", "message": "Insufficient credits."}), Cause.CREDIT, "free"),
-        (sse(delta("", "length"), USAGE, b"[DONE]"), Cause.EMPTY, "charged"),
-        (sse(*[delta("The party agrees. ")] * 200), Cause.LOOP, "unknown"),
-    ],
-)
-def test_a_stream_that_is_no_answer_says_why(raw: bytes, cause: Cause, billing: str) -> None:
-    got = rejected(sends(streamed(raw)), stream=True)
-    assert (got.cause, got.billing) == (cause, billing)
-
-
-def test_a_loop_is_cut_while_the_server_still_sends() -> None:
-    async def looping(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
-        while not writer.transport.is_closing():
-            writer.write(sse(*[delta("The party agrees to pay. ")] * 10))
-            await writer.drain()
-            await asyncio.sleep(0.001)
-
-    assert rejected(looping, stream=True, timeout_s=20).cause == Cause.LOOP
-
-
-def test_a_slow_stream_outlives_the_time_out_as_long_as_it_grows() -> None:
-    async def slow(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
-        for number in range(8):
-            writer.write(sse(delta(f"{number} ")))
-            await writer.drain()
-            await asyncio.sleep(0.1)
-        writer.write(sse(delta("", "stop"), USAGE, b"[DONE]"))
-        await writer.drain()
-        writer.close()
-
-    got, _ = run(attempt(slow, stream=True, timeout_s=0.4))
-    assert isinstance(got, Answer)
-    assert got.text == "0 1 2 3 4 5 6 7 "
-
-
-@pytest.mark.parametrize("empty", [b": ping\n\n", sse(delta(""))])
-def test_a_stream_that_only_pings_times_out(empty: bytes) -> None:
-    async def pings(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
-        while not writer.transport.is_closing():
-            writer.write(empty)
-            await asyncio.sleep(0.02)
-
-    got = rejected(pings, stream=True, timeout_s=0.3)
-    assert (got.cause, got.billing) == (Cause.TIMEOUT, "unknown")
 
 
 # -- what else a service tells --------------------------------------------------------------------------------------
@@ -627,8 +535,10 @@ def test_models_are_listed(kind: str) -> None:
     async def work() -> tuple[list[str], Seen]:
         raw = response({"object": "list", "data": [{"id": "b"}, {"id": "a"}, {"id": None}, 7]})
         async with serve(sends(raw)) as seen:
-            settings = ModelSettings(**KINDS[kind][0], base_url=f"http://127.0.0.1:{seen.port}/base")
-            return await list_models(settings), seen
+            provider = connect_to(seen.port, kind)
+            names = await provider.list_models()
+            await provider.aclose()
+            return names, seen
 
     names, seen = run(work())
     assert names == ["a", "b"]
@@ -640,7 +550,7 @@ def test_models_are_listed(kind: str) -> None:
 def test_a_refused_list_of_models_says_so_without_the_key() -> None:
     async def work() -> None:
         async with serve(sends(response({"error": {"message": f"bad {KEY}"}}, 401))) as seen:
-            provider = connect(seen.port)
+            provider = connect_to(seen.port)
             try:
                 await provider.list_models()
             finally:
@@ -652,12 +562,13 @@ def test_a_refused_list_of_models_says_so_without_the_key() -> None:
     assert KEY not in caught.value.message
 
 
-def test_tokens_are_counted_by_the_service() -> None:
+@pytest.mark.parametrize("kind", ["anthropic", "modelslab", "modelslab messages"])
+def test_tokens_are_counted_by_the_service(kind: str) -> None:
     async def work() -> tuple[int, Seen]:
         async with serve(sends(response({"input_tokens": 15}))) as seen:
-            provider = connect(seen.port, "anthropic")
+            provider = connect_to(seen.port, kind, forms=("tools",))
             try:
-                return await provider.count_tokens(ask(structured_output="tools", schema=SCHEMA)), seen
+                return await provider.count_tokens(ask(schema=SCHEMA)), seen
             finally:
                 await provider.aclose()
 
@@ -665,3 +576,15 @@ def test_tokens_are_counted_by_the_service() -> None:
     assert count == 15
     assert seen.requests[0][0] == "POST /base/v1/messages/count_tokens HTTP/1.1"
     assert set(seen.json()) == {"model", "system", "messages", "tools", "tool_choice"}
+
+
+def test_a_service_that_does_not_count_says_so() -> None:
+    async def work() -> None:
+        provider = connect_to(1)
+        try:
+            await provider.count_tokens(ask())
+        finally:
+            await provider.aclose()
+
+    with pytest.raises(RefusedError, match="does not count tokens"):
+        run(work())

@@ -15,12 +15,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from docreduce.config import ModelSettings
-from docreduce.providers import list_models, open_provider
 from docreduce.providers.http import HttpProvider
 from docreduce.values import Answer, Cause, Decision, Rejection, Reply, Request
-from docreduce.values.errors import RefusedError
-from loopback import ask
+from loopback import ask, connect
 
 pytestmark = pytest.mark.server
 
@@ -63,38 +60,32 @@ def port() -> Iterator[int]:
             server.kill()
 
 
-def _settings(port: int, provider: str, *, stream: bool = False) -> ModelSettings:
+def _open(port: int, provider: str = "openai", **fields: object) -> HttpProvider:
     root = f"http://127.0.0.1:{port}"
-    base_url = root + "/v1" if provider == "openai" else root
-    return ModelSettings(provider=provider, base_url=base_url, stream=stream)  # type: ignore[arg-type]
+    return connect(root + "/v1" if provider == "openai" else root, {"provider": provider}, **fields)
 
 
 def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
     for _ in range(120):
-        try:
-            asyncio.run(list_models(_settings(port, "openai")))
-            got = asyncio.run(_send(_settings(port, "openai"), ask(max_output_tokens=1)))
-        except RefusedError:
-            got = None
-        if isinstance(got, Answer):
+        if isinstance(asyncio.run(_send(port, ask(), max_output_tokens=1)), Answer):
             return
         assert server.poll() is None, "the server ended"
         time.sleep(0.25)
     pytest.fail("the server did not load its model")
 
 
-async def _send(settings: ModelSettings, request: Request) -> Reply:
-    provider = open_provider(settings, tokenizer=None)  # type: ignore[arg-type]
+async def _send(port: int, request: Request, provider: str = "openai", **fields: object) -> Reply:
+    opened = _open(port, provider, **fields)
     try:
-        return await provider.send(request, timeout_s=120)
+        return await opened.send(request, timeout_s=120)
     finally:
-        await provider.aclose()
+        await opened.aclose()
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_an_answer_states_its_usage_and_whether_it_was_cut(port: int, provider: str, stream: bool) -> None:
-    got = asyncio.run(_send(_settings(port, provider, stream=stream), ask("Tell a long story.", max_output_tokens=12)))
+    got = asyncio.run(_send(port, ask("Tell a long story."), provider, stream=stream, max_output_tokens=12))
     assert isinstance(got, Answer)
     assert got.usage is not None
     assert (got.finish_reason, got.usage.output_tokens) == ("length", 12)
@@ -104,24 +95,23 @@ def test_an_answer_states_its_usage_and_whether_it_was_cut(port: int, provider: 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_a_genuine_overflow_asks_for_a_split(port: int, provider: str, stream: bool) -> None:
-    got = asyncio.run(_send(_settings(port, provider, stream=stream), ask("word " * 2 * CONTEXT_TOKENS)))
+    got = asyncio.run(_send(port, ask("word " * 2 * CONTEXT_TOKENS), provider, stream=stream))
     assert isinstance(got, Rejection)
     assert (got.cause, got.decision, got.billing) == (Cause.CONTEXT_OVERFLOW, Decision.SPLIT, "free")
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_schema_is_kept_by_the_server(port: int, stream: bool) -> None:
-    request = ask("Who sells? Acme sells to Bolt.", structured_output="json_schema", schema=SCHEMA)
-    got = asyncio.run(_send(_settings(port, "openai", stream=stream), request))
+    request = ask("Who sells? Acme sells to Bolt.", schema=SCHEMA)
+    got = asyncio.run(_send(port, request, stream=stream, forms=("json_schema",)))
     assert isinstance(got, Answer)
     assert set(orjson.loads(got.text)["items"]) <= {"Acme", "Bolt"}
 
 
 def test_the_services_count_is_the_usage_it_states(port: int) -> None:
     async def work() -> tuple[int, Reply]:
-        provider = open_provider(_settings(port, "anthropic"), tokenizer=None)  # type: ignore[arg-type]
-        assert isinstance(provider, HttpProvider)
-        request = ask("Count me.", max_output_tokens=1)
+        provider = _open(port, "anthropic", max_output_tokens=1)
+        request = ask("Count me.")
         try:
             return await provider.count_tokens(request), await provider.send(request, timeout_s=120)
         finally:
@@ -135,8 +125,8 @@ def test_the_services_count_is_the_usage_it_states(port: int) -> None:
 
 def test_a_server_that_closes_after_each_stream_fails_no_call(port: int) -> None:
     async def work() -> list[Reply]:
-        provider = open_provider(_settings(port, "openai", stream=True), tokenizer=None)  # type: ignore[arg-type]
-        replies = [await provider.send(ask(max_output_tokens=2), timeout_s=120) for _ in range(8)]
+        provider = _open(port, stream=True, max_output_tokens=2)
+        replies = [await provider.send(ask(), timeout_s=120) for _ in range(8)]
         await provider.aclose()
         return replies
 

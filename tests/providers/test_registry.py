@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from docreduce.config import ModelSettings
-from docreduce.providers import open_provider
+from docreduce.providers import endpoint, enforces_schemas, open_provider
 from docreduce.providers.http import HttpProvider
+from docreduce.settings import EndpointSettings
 from docreduce.values.errors import JobError
+from loopback import route
 
 DEFAULT_KEY_ENV = {
     "modelslab": "MODELSLAB_API_KEY",
@@ -26,7 +27,8 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(**fields: object) -> HttpProvider:
-    provider = open_provider(ModelSettings(**fields), tokenizer=None)  # type: ignore[arg-type]
+    settings = EndpointSettings(**fields)
+    provider = open_provider(route(dialect=settings.provider), settings)
     assert isinstance(provider, HttpProvider)
     return provider
 
@@ -98,3 +100,61 @@ def test_a_key_that_would_break_a_header_is_refused_without_showing_it(monkeypat
 def test_the_registry_imports_no_client_before_one_is_opened() -> None:
     code = "import sys, docreduce.providers; sys.exit(any(m in sys.modules for m in ('aiohttp', 'httpx', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://api.example.com/v1/", "https://api.example.com/v1"),
+        ("https://api.example.com/v1/chat/completions", "https://api.example.com/v1"),
+        ("https://api.example.com/v1/models", "https://api.example.com/v1"),
+        ("https://api.example.com", "https://api.example.com"),
+        (
+            "https://x.openai.azure.com/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21",
+            "https://x.openai.azure.com/openai/deployments/my-gpt?api-version=2024-10-21",
+        ),
+        ("https://api.example.com/v1?tenant=a", "https://api.example.com/v1?tenant=a"),
+        (None, "https://api.openai.com/v1"),
+    ],
+)
+def test_an_address_is_cut_back_to_the_root_of_the_api_and_keeps_its_query(url: str | None, address: str) -> None:
+    assert endpoint(EndpointSettings(provider="openai", base_url=url)) == address
+
+
+def test_the_embedded_answers_have_no_address() -> None:
+    assert endpoint(EndpointSettings(provider="offline")) == "offline"
+    assert not enforces_schemas(EndpointSettings(provider="offline"))
+
+
+@pytest.mark.parametrize(
+    ("provider", "url", "enforced"),
+    [
+        ("openai", None, True),
+        ("openai", "https://x.openai.azure.com/openai/v1?api-version=preview", True),
+        ("openai", "http://127.0.0.1:8080/v1", False),
+        ("openai", "https://api.openai.com.example.com/v1", False),
+        ("anthropic", None, True),
+        ("anthropic", "https://openrouter.ai/api", False),
+        ("modelslab", None, False),
+    ],
+)
+def test_a_service_is_trusted_with_a_schema_by_its_host_alone(provider: str, url: str | None, enforced: bool) -> None:
+    settings = EndpointSettings(provider=provider, base_url=url)  # type: ignore[arg-type]
+    assert enforces_schemas(settings) == enforced
+
+
+@pytest.mark.parametrize(("setting", "dialect"), [("anthropic", "modelslab"), (None, "anthropic")])
+def test_modelslab_speaks_both_of_its_forms_with_its_own_address_and_key(
+    setting: str | None, dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSLAB_API_KEY", KEY)
+    settings = EndpointSettings(provider="modelslab", dialect=setting)  # type: ignore[arg-type]
+    provider = open_provider(route(dialect=dialect), settings)
+    assert isinstance(provider, HttpProvider)
+    assert str(provider._url(provider._dialect.chat_path)) == "https://modelslab.com/api/v7/llm/v1/messages"
+    assert provider._key.reveal() == KEY
+
+
+def test_a_variable_of_an_odd_name_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("azure_openai_key_eastus2", KEY)
+    assert opened(provider="openai", api_key_env="azure_openai_key_eastus2")._key.reveal() == KEY

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from docreduce.config import ModelSettings
-from docreduce.providers import open_provider
 from docreduce.simulator import BILLED_FAULTS, FREE_FAULTS, Settings, serve
 from docreduce.values import Answer, Cause, Rejection, Reply
-from loopback import ask
+from loopback import ask, connect
 
 CAUSES = {
     **dict.fromkeys(
@@ -33,18 +31,29 @@ UNLIKE = {"429_quota", "huge", "reset_billed"}  # their reply depends on the dia
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("provider", "root"), [("openai", "/v1"), ("anthropic", ""), ("modelslab", "/api/v7/llm")])
-def test_each_fault_has_its_cause_and_no_bill_is_wrong(provider: str, root: str, stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("provider", "dialect", "root"),
+    [
+        ("openai", None, "/v1"),
+        ("anthropic", None, ""),
+        ("modelslab", None, "/api/v7/llm"),
+        ("modelslab", "anthropic", "/api/v7/llm"),
+    ],
+)
+def test_each_fault_has_its_cause_and_no_bill_is_wrong(
+    provider: str, dialect: str | None, root: str, stream: bool
+) -> None:
     faults = sorted(FREE_FAULTS | BILLED_FAULTS)
 
     async def work() -> dict[str, tuple[Reply, int]]:
         replies = {}
         async with serve(Settings()) as server:
-            settings = ModelSettings(provider=provider, base_url=server.url + root, stream=stream)  # type: ignore[arg-type]
-            client = open_provider(settings, tokenizer=None)  # type: ignore[arg-type]
+            client = connect(
+                server.url + root, {"provider": provider, "dialect": dialect}, stream=stream, max_output_tokens=900
+            )
             for fault in faults:
                 server.reset(Settings(fault_at={1: fault}, output_words=60, hang_s=5, slow_s=0.05))
-                got = await client.send(ask("Some words to echo. " * 300, max_output_tokens=900), timeout_s=0.4)
+                got = await client.send(ask("Some words to echo. " * 300), timeout_s=0.4)
                 stats = server.stats()
                 replies[fault] = got, stats["input_tokens"] + stats["output_tokens"]
             await client.aclose()

@@ -7,22 +7,42 @@ from __future__ import annotations
 import orjson
 import pytest
 from docreduce.providers import anthropic, modelslab, openai
-from docreduce.providers.answers import decode, looping
-from docreduce.providers.dialect import HttpResponse
-from docreduce.providers.stream import StreamReader
+from docreduce.providers.dialect import Call, HttpResponse
+from docreduce.providers.draft import looping
+from docreduce.providers.manner import Asking
+from docreduce.providers.replies import StreamReader, decode
 from docreduce.values import Answer, Cause, Decision, Rejection, Reply, Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loopback import ask
+from loopback import ask, route
 
 NOW = 1_700_000_000.0
-DIALECTS = {"openai": openai.DIALECT, "anthropic": anthropic.DIALECT, "modelslab": modelslab.DIALECT}
+DIALECTS = {
+    "openai": openai.DIALECT,
+    "anthropic": anthropic.DIALECT,
+    "modelslab": modelslab.DIALECT,
+    "modelslab messages": modelslab.MESSAGES,
+}
+
+
+def sent(name: str, text: str = "What is said?", schema: str | None = None, **fields: object) -> Call:
+    """A call as the dialect sends it."""
+    request, to = ask(text, schema=schema), route(dialect=name, **fields)
+    asking = Asking.begin(to, DIALECTS[name], strict=False)
+    made = DIALECTS[name].encode(request, to, asking.manner, "")
+    return Call(
+        request=request,
+        route=to,
+        manner=asking.manner,
+        asking=asking,
+        sent=made,
+    )
 
 
 def reply(name: str, status: int, body: object, headers: dict[str, str] | None = None, **fields: object) -> Reply:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     response = HttpResponse(status=status, headers=headers or {}, body=raw, received_at=NOW)
-    return decode(DIALECTS[name], ask(**fields), response)
+    return decode(DIALECTS[name], sent(name, **fields), response)
 
 
 def chat(content: object = "Hello", finish: object = "stop", usage: object = "default", **message: object) -> dict:
@@ -239,23 +259,23 @@ def test_processing_waits_for_its_eta() -> None:
     ("status", "error"),
     [
         (400, {"message": "'response_format' of type 'json_schema' is not supported with this model.", "code": None}),
-        (400, {"message": "Invalid parameter", "param": "tool_choice"}),
+        (400, {"message": "Invalid parameter", "param": "response_format"}),
         (404, {"message": "No endpoints found that support tool use.", "code": 404}),
         (422, {"message": "Extra inputs are not permitted: tools"}),
         (500, {"message": "tools param requires --jinja flag", "type": "server_error"}),
     ],
 )
-def test_a_refused_form_of_output_is_unsupported(form: str, status: int, error: dict) -> None:
-    got = reply("openai", status, {"error": error}, structured_output=form, schema="{}")
+def test_a_refused_form_of_output_is_to_be_asked_in_the_next_one(form: str, status: int, error: dict) -> None:
+    got = reply("openai", status, {"error": error}, forms=(form,), schema="{}")
     assert isinstance(got, Rejection)
-    assert (got.cause, got.decision) == (Cause.UNSUPPORTED, Decision.FAIL)
+    assert (got.cause, got.decision, got.billing) == (Cause.UNSUPPORTED, Decision.AGAIN, "free")
 
 
 def test_a_form_refused_inside_a_200_is_unsupported_too() -> None:
     body = {"status": "error", "message": "response_format is not supported by this model"}
-    got = reply("modelslab", 200, body, structured_output="json_object")
+    got = reply("modelslab", 200, body, forms=("json_object",), schema="{}")
     assert isinstance(got, Rejection)
-    assert (got.cause, got.decision) == (Cause.UNSUPPORTED, Decision.FAIL)
+    assert (got.cause, got.decision) == (Cause.UNSUPPORTED, Decision.AGAIN)
 
 
 def test_the_same_words_are_no_unsupported_form_where_none_was_asked_for() -> None:
@@ -291,7 +311,7 @@ def test_a_message_is_one_clean_bounded_line() -> None:
         ("openai", chat("Hel", "length"), "Hel", "length"),
         ("openai", chat("Hello", "eos"), "Hello", "stop"),
         ("openai", chat("Hello", None), "Hello", "stop"),
-        ("openai", chat("Hello", "who knows", {"prompt_tokens": 1, "completion_tokens": 100}), "Hello", "length"),
+        ("openai", chat("Hello", None, {"prompt_tokens": 1, "completion_tokens": 100}), "Hello", "length"),
         (
             "openai",
             chat(None, "tool_calls", tool_calls=[{"function": {"name": "record", "arguments": '{"items":[]}'}}]),
@@ -338,7 +358,7 @@ def test_openai_usage_details_are_subsets() -> None:
         "prompt_tokens_details": {"cached_tokens": 4000},
         "completion_tokens_details": {"reasoning_tokens": 200},
     }
-    got = reply("openai", 200, chat(usage=usage))
+    got = reply("openai", 200, chat(usage=usage), max_output_tokens=2000)
     assert isinstance(got, Answer)
     assert got.usage == Usage(input_tokens=4680, output_tokens=1247, cached_input_tokens=4000, reasoning_tokens=200)
 
@@ -347,7 +367,7 @@ def test_anthropic_input_is_fresh_and_written_and_read_together() -> None:
     body = message([{"type": "text", "text": "Hi"}], cache_creation_input_tokens=100, cache_read_input_tokens=1000)
     got = reply("anthropic", 200, body)
     assert isinstance(got, Answer)
-    assert got.usage == Usage(input_tokens=1115, output_tokens=8, cached_input_tokens=1000)
+    assert got.usage == Usage(input_tokens=1115, output_tokens=8, cached_input_tokens=1000, cache_write_tokens=100)
 
 
 @pytest.mark.parametrize("count", [None, -1, "25", 2.5, True, 1e300])
@@ -382,7 +402,8 @@ def test_an_answer_that_is_none_keeps_its_usage(dialect: str, body: dict, cause:
     got = reply(dialect, 200, body)
     assert isinstance(got, Rejection)
     assert (got.cause, got.billing) == (cause, billing)
-    assert got.decision == (Decision.FAIL if cause == Cause.CONTENT_FILTER else Decision.RETRY)
+    fails = cause in (Cause.CONTENT_FILTER, Cause.LOOP) or "length" in str(body)
+    assert got.decision == (Decision.FAIL if fails else Decision.RETRY)
     assert (got.usage is None) == ("usage" not in body)
 
 
@@ -408,8 +429,15 @@ def test_prose_is_no_loop(text: str) -> None:
 
 # -- any bytes at all -----------------------------------------------------------------------------------------------
 
+WORDS = st.sampled_from(
+    [
+        *("<think>", "</think>", "[THINK]", '{"error": {"message": "{', "temperature is not supported", "34s", "1e9h"),
+        *("Please try again in 7m12s", "resets at 2026-13-99 00:00:00 UTC", "prompt is too long: 9 > 8", "Infinity"),
+        *("message_start", "content_block_start", "text", "tool_use", "error", "processing", "length", "stop"),
+    ]
+)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=8) | WORDS,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -429,6 +457,9 @@ JSON = st.recursive(
                     *("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "finish_reason", "index"),
                     *("type", "text", "stop_reason", "code", "metadata", "raw", "status", "retry_after", "id", "input"),
                     *("prompt_tokens_details", "cached_tokens", "refusal", "param", "object", "detail", "eta"),
+                    *("total_tokens", "prompt_cache_hit_tokens", "cache_creation", "service_tier", "stop_details"),
+                    *("details", "retryDelay", "loc", "headers", "violations", "content_block", "thinking"),
+                    *("reasoning", "reasoning_content", "failed_generation"),
                 ]
             ),
             inner,
@@ -448,7 +479,7 @@ BODIES = st.binary(max_size=60) | JSON.map(orjson.dumps)
 @settings(max_examples=400, deadline=None)
 @given(name=st.sampled_from(sorted(DIALECTS)), status=STATUSES, headers=HEADERS, body=BODIES)
 def test_any_response_is_an_answer_or_a_rejection(name: str, status: int, headers: dict, body: bytes) -> None:
-    got = reply(name, status, body, headers, structured_output="tools", schema="{}")
+    got = reply(name, status, body, headers, forms=("tools", "json_schema"), schema="{}")
     if isinstance(got, Rejection):
         assert got.message.isprintable()
         assert len(got.message) <= 500
@@ -464,7 +495,7 @@ def test_any_response_is_an_answer_or_a_rejection(name: str, status: int, header
 def test_any_stream_is_an_answer_or_a_rejection(name: str, events: list[bytes], cut: int) -> None:
     raw = b"".join(b"data: " + event + b"\n\n" for event in events)
     head = HttpResponse(status=200, headers={}, body=b"", received_at=NOW)
-    reader = StreamReader(DIALECTS[name], ask(), head)
+    reader = StreamReader(DIALECTS[name], sent(name), head)
     for start in range(0, len(raw), cut):
         reader.feed(raw[start : start + cut])
     assert isinstance(reader.reply or reader.finish(), (Answer, Rejection))

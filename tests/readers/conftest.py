@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docreduce.config import InputSettings
 from docreduce.readers import Unread, close_sandboxes, discover, read
+from docreduce.settings import InputSettings
 from docreduce.values import Document
 from places import DATA
 

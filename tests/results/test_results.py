@@ -21,27 +21,31 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from docreduce.kinds.extract.schema import self_contained
+from docreduce.results import DatasetWriter, DocumentRow, arrow_fields, coerce, list_runs
+from docreduce.results.schema import EVIDENCE, ITEM, TableSpec
+from docreduce.values import Attempt, Chunk, ChunkResult, Result, Span, Usage
+from docreduce.values.errors import MachineError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from docreduce.results import DatasetWriter, DocumentRow, arrow_fields, coerce, list_runs
-from docreduce.values.errors import MachineError
-from docreduce.kinds.extract.schema import self_contained
-from docreduce.values import Attempt, Chunk, ChunkResult, Evidence, Result, Span, Usage
 
 CONTRACT = {
     "documents": """document_id uri row status error_kind error media_type chars source_tokens chunks calls attempts
         input_tokens output_tokens cost_usd unknown_cost_usd summary""",
-    "chunks": "document_id chunk char_start char_end page_start page_end heading tokens status error output",
+    "chunks": """document_id chunk char_start char_end page_start page_end heading tokens status error output
+        model endpoint""",
     "evidence": """document_id item field value quote char_start char_end page alignment chunk support conflict""",
     "calls": """call_key document_id stage chunk attempt started_at latency_s http_status outcome finish_reason
-        input_tokens output_tokens cached_input_tokens reasoning_tokens billing cost_usd request_id error""",
+        input_tokens output_tokens cached_input_tokens cache_write_tokens reasoning_tokens model endpoint service_tier
+        batch billing cost_usd request_id error""",
     "records": "document_id item party signed_on status error cost_usd",
 }
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"party": {"type": "string"}, "signed_on": {"type": "string", "format": "date"}},
 }
+SHOWN = {"item": 0, "field": "party", "value": '"A"', "quote": "A", "char_start": 0, "char_end": 1, "page": None,
+         "alignment": "exact", "chunk": 0, "support": 1, "conflict": False}  # fmt: skip
 COMPLETE = {"status": "complete", "started_at": "2026-01-02T03:04:05.000006Z"}
 
 
@@ -58,12 +62,24 @@ def call(key: str = "k", *, cost_pusd: int = 0, billing: Any = "charged", attemp
         billing=billing,
         cost_pusd=cost_pusd,
         usage=usage,
+        model="m",
+        endpoint="https://service/v1",
     )
 
 
+def tables(schema: Mapping[str, Any], *, always: bool = True) -> dict[str, TableSpec]:
+    """The tables of an extraction with that schema of an item."""
+    records = TableSpec.of(ITEM, arrow_fields(schema), kept=True, outcome=True, always=always)
+    return {"records": records, "evidence": TableSpec(columns=EVIDENCE)}
+
+
 def done(name: str = "d", columns: Mapping[str, Any] | None = None, **more: Any) -> DocumentRow:
+    """`records` and `evidence`: rows of those tables."""
     attempts = more.pop("attempts", ())
-    result = Result(**{"status": "ok", **more})
+    own = {table: more.pop(table) for table in ("records", "evidence") if table in more}
+    if "records" in own:
+        own["records"] = [{"item": at, **record} for at, record in enumerate(own["records"])]
+    result = Result(**{"status": "ok", "tables": own, **more})
     return DocumentRow(document_id=name, uri=f"{name}.txt", result=result, attempts=attempts, columns=columns or {})
 
 
@@ -85,11 +101,11 @@ def test_every_table_has_the_columns_of_the_contract_also_without_a_row(tmp_path
     some = done(
         chunks=[ChunkResult(chunk=Chunk(index=0, span=Span(0, 9), tokens=3), status="ok")],
         records=[{"party": "A", "signed_on": "2020-02-29"}],
-        evidence=[Evidence(item=0, field="party", value='"A"', quote="A", span=Span(0, 1), alignment="exact", chunk=0)],
+        evidence=[SHOWN],
         attempts=[call()],
     )
-    empty = written(tmp_path, [], "r0", fields=arrow_fields(SCHEMA))
-    full = written(tmp_path, [some], "r1", fields=arrow_fields(SCHEMA))
+    empty = written(tmp_path, [], "r0", tables=tables(SCHEMA))
+    full = written(tmp_path, [some], "r1", tables=tables(SCHEMA))
     for name, columns in CONTRACT.items():
         schema = table(full, name).schema
         assert set(columns.split()) <= set(schema.names)
@@ -107,27 +123,28 @@ def test_a_summary_has_no_records(tmp_path: Path) -> None:
 
 def test_a_document_is_written_with_its_chunks_calls_and_evidence_in_order(tmp_path: Path) -> None:
     chunk = Chunk(index=0, span=Span(3, 8), tokens=2, heading="Intro", page_start=1, page_end=2)
-    shown = Evidence(
-        item=0, field="party", value='"A"', quote="A", span=None, alignment="none", chunk=0, support=2, conflict=True
-    )  # fmt: skip
+    shown = {**SHOWN, "char_start": None, "char_end": None, "alignment": "none", "support": 2, "conflict": True}
+    answered = ChunkResult(chunk=chunk, status="failed", error="cut", model="m", endpoint="https://service/v1")
     rows = [
         done(
             name,
-            chunks=[ChunkResult(chunk=chunk, status="failed", error="cut")],
+            chunks=[answered],
             evidence=[shown],
             attempts=[call(name)],
         )
         for name in "abc"
     ]
-    run = written(tmp_path, rows, fields=arrow_fields(SCHEMA))
+    run = written(tmp_path, rows, tables=tables(SCHEMA))
     for name in ("documents", "chunks", "calls", "records", "evidence"):
         assert table(run, name)["document_id"].to_pylist() == ["a", "b", "c"]
     assert table(run, "chunks").to_pylist()[0] == {
         "document_id": "a", "chunk": 0, "char_start": 3, "char_end": 8, "page_start": 1, "page_end": 2,
         "heading": "Intro", "tokens": 2, "status": "failed", "error": "cut", "output": None,
+        "model": "m", "endpoint": "https://service/v1",
     }  # fmt: skip
     first = table(run, "evidence").to_pylist()[0]
     assert (first["char_start"], first["alignment"], first["support"], first["conflict"]) == (None, "none", 2, True)
+    assert table(run, "calls").to_pylist()[0]["endpoint"] == "https://service/v1"
     assert table(run, "calls")["started_at"].to_pylist()[0] == datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
@@ -162,7 +179,7 @@ def test_what_was_paid_what_may_have_been_and_what_was_reused_stand_apart(tmp_pa
 
 def test_a_cost_is_split_over_the_records_of_a_document_without_loss(tmp_path: Path) -> None:
     many = done(records=[{"party": name} for name in "abc"], attempts=[call(cost_pusd=1000)])
-    run = written(tmp_path, [many, done("none")], fields=arrow_fields(SCHEMA), cardinality="many")
+    run = written(tmp_path, [many, done("none")], tables=tables(SCHEMA, always=False))
     records = table(run, "records").to_pylist()
     assert [record["item"] for record in records] == [0, 1, 2]
     assert [record["cost_usd"] * 10**12 for record in records] == [334, 333, 333]
@@ -170,11 +187,47 @@ def test_a_cost_is_split_over_the_records_of_a_document_without_loss(tmp_path: P
 
 def test_with_cardinality_one_every_document_has_one_record(tmp_path: Path) -> None:
     failed = done("bad", status="failed", error="no answer", attempts=[call(cost_pusd=7)])
-    run = written(tmp_path, [done("good", records=[{"party": "A"}]), failed], fields=arrow_fields(SCHEMA))
+    run = written(tmp_path, [done("good", records=[{"party": "A"}]), failed], tables=tables(SCHEMA))
     good, bad = table(run, "records").to_pylist()
     assert (good["party"], good["status"]) == ("A", "ok")
     assert (bad["party"], bad["status"], bad["error"]) == (None, "failed", "no answer")
     assert bad["cost_usd"] == Decimal("0.000000000007")
+
+
+def test_a_cost_is_split_over_any_number_of_records_to_the_pico_dollar(tmp_path: Path) -> None:
+    counts = [1, 2, 3, 7, 16]
+    paid = [[call(str(n), cost_pusd=1_000_003 + n), call(f"{n}+", cost_pusd=n)] for n in counts]
+    rows = [
+        done(str(n), records=[{"party": str(at)} for at in range(n)], attempts=attempts)
+        for n, attempts in zip(counts, paid, strict=True)
+    ]
+    run = written(tmp_path, rows, tables=tables(SCHEMA, always=False))
+    for name in ("documents", "records", "calls"):
+        assert sum(table(run, name)["cost_usd"].to_pylist()) * 10**12 == 5 * 1_000_003 + 2 * sum(counts)
+
+
+# --- a kind's own tables ------------------------------------------------------------------------------------------
+
+
+def test_a_table_has_what_its_spec_says_and_nothing_more(tmp_path: Path) -> None:
+    own = {
+        "bare": TableSpec(columns=pa.schema([("n", pa.int64())])),
+        "kept": TableSpec(columns=pa.schema([("n", pa.int64())]), kept=True),
+        "told": TableSpec(columns=pa.schema([("n", pa.int64())]), outcome=True),
+        "always": TableSpec(columns=pa.schema([("n", pa.int64())]), always=True),
+    }
+    rows = [
+        done("a", {"k": "x"}, tables={name: [{"n": 1}, {"n": 2}] for name in own}),
+        done("b", {"k": "y"}, status="failed", error="none"),
+    ]
+    run = written(tmp_path, rows, tables=own)
+    head = ["document_id", "uri", "n"]
+    assert {name: table(run, name).column_names for name in own} == {
+        "bare": head, "kept": [*head, "k"], "told": [*head, "status", "error", "cost_usd"], "always": head,
+    }  # fmt: skip
+    assert {name: table(run, name)["n"].to_pylist() for name in own} == {
+        "bare": [1, 2], "kept": [1, 2], "told": [1, 2], "always": [1, None],
+    }  # fmt: skip
 
 
 # --- kept columns -------------------------------------------------------------------------------------------------
@@ -182,7 +235,7 @@ def test_with_cardinality_one_every_document_has_one_record(tmp_path: Path) -> N
 
 def test_kept_columns_keep_their_types(tmp_path: Path) -> None:
     columns = {"n": 3, "x": 1.5, "on": date(2020, 1, 2), "flag": True, "tags": ["a"], "price": Decimal("1.20")}
-    run = written(tmp_path, [done(columns=columns), done(columns={})], fields=arrow_fields(SCHEMA))
+    run = written(tmp_path, [done(columns=columns), done(columns={})], tables=tables(SCHEMA))
     for name in ("documents", "records"):
         first, second = table(run, name).select(list(columns)).to_pylist()
         assert first == columns
@@ -207,7 +260,7 @@ def test_a_kept_column_named_like_ours_is_prefixed(tmp_path: Path) -> None:
         (date(2020, 1, 2), datetime(2021, 1, 1, 5), pa.string(), "2020-01-02", "2021-01-01 05:00:00"),
         (date(2000, 1, 1), -719_163, pa.string(), "2000-01-01", "-719163"),
         (Decimal("1.25"), Decimal("10.5"), pa.decimal128(4, 2), Decimal("1.25"), Decimal("10.50")),
-        (2**70, 1, pa.string(), "1180591620717411303424", "1"),
+        (2**70, 1, pa.decimal128(38, 0), Decimal(2**70), Decimal(1)),
         ({"a": 1}, "x", pa.string(), '{"a": 1}', "x"),
         (["a"], [1], pa.string(), '["a"]', "[1]"),
     ],
@@ -319,19 +372,19 @@ def test_a_json_schema_gives_arrow_types() -> None:
     ],
 )  # fmt: skip
 def test_values_are_written_in_their_type(tmp_path: Path, schema: Any, value: Any, kept: Any) -> None:
-    fields = arrow_fields({"type": "object", "properties": {"f": schema}})
-    assert coerce(value, fields[0].type) == kept
-    run = written(tmp_path, [done(records=[{"f": value}]), done(records=[{}])], fields=fields)
+    whole = {"type": "object", "properties": {"f": schema}}
+    assert coerce(value, arrow_fields(whole)[0].type) == kept
+    run = written(tmp_path, [done(records=[{"f": value}]), done(records=[{}])], tables=tables(whole))
     assert table(run, "records")["f"].to_pylist() == [kept, None]
 
 
 def test_a_schema_field_named_like_one_of_ours_is_prefixed(tmp_path: Path) -> None:
     names = ["status", "item", "field_status"]
-    fields = arrow_fields({"properties": {name: {"type": "string"} for name in names}})
-    record = {name: name.upper() for name in names}
-    run = written(tmp_path, [done(records=[record], columns={"party": 1})], fields=fields)
+    own = tables({"properties": {name: {"type": "string"} for name in names}})
+    row = {name: name.upper() for name in names}
+    run = written(tmp_path, [done(columns={"party": 1}, tables={"records": [row]})], tables=own)
     row = table(run, "records").to_pylist()[0]
-    assert (row["status"], row["item"], row["field_item"]) == ("ok", 0, "ITEM")
+    assert (row["status"], row["field_item"]) == ("ok", "ITEM")
     assert (row["field_field_status"], row["field_status"]) == ("STATUS", "FIELD_STATUS")
 
 
@@ -369,7 +422,7 @@ def test_a_run_is_visible_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_the_manifest_names_every_file_with_its_rows_and_hash(tmp_path: Path) -> None:
-    run = written(tmp_path, [done("a"), done("b")], fields=arrow_fields(SCHEMA), csv=True)
+    run = written(tmp_path, [done("a"), done("b")], tables=tables(SCHEMA), csv=True)
     manifest = json.loads((run / "run.json").read_text())
     assert manifest["status"] == "complete"
     files = {file["path"]: file for file in manifest["files"]}
@@ -393,7 +446,7 @@ def test_a_manifest_with_a_file_name_that_is_no_unicode_is_written(tmp_path: Pat
 def test_latest_names_the_newest_complete_run(tmp_path: Path) -> None:
     def commit(run_id: str, status: str) -> str:
         with DatasetWriter(tmp_path, "job", run_id) as writer:
-            writer.commit({"status": status})
+            writer.commit({"status": status}, promote=status == "complete")
         return (tmp_path / "job" / "latest").resolve().name
 
     assert commit("r1", "budget") == "r1"  # better than nothing

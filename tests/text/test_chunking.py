@@ -69,17 +69,26 @@ def texts(draw: st.DrawFn) -> str:
 
 
 def assert_covered(text: str, chunks: list[Chunk], counter: Tokenizer, budget: int, overlap: int = 0) -> None:
-    """No gap, no loss, exact counts within the budget, progress, overlap within its bound."""
-    assert bool(chunks) == bool(text)
-    if chunks:
-        assert (chunks[0].span.start, chunks[-1].span.end) == (0, len(text))
+    """No loss but of white space that no neighbour has room for, none blank, exact counts within the budget, progress,
+    overlap within its bound."""
+    assert bool(chunks) == bool(text.strip())
     assert [c.index for c in chunks] == list(range(len(chunks)))
     for one in chunks:
         assert one.tokens == counter.count(text[one.span.start : one.span.end])
         assert 0 < one.tokens <= budget
+        assert not text[one.span.start : one.span.end].isspace()
+    ends = [0, *(c.span.end for c in chunks)] if chunks else []
+    starts = [*(c.span.start for c in chunks), len(text)]
+    for nth, (end, start) in enumerate(zip(ends, starts, strict=False)):
+        if end < start:
+            assert text[end:start].isspace()
+            assert not nth or counter.count(text[starts[nth - 1] : start]) > budget
+            assert nth == len(chunks) or counter.count(text[end : ends[nth + 1]]) > budget
     for one, two in itertools.pairwise(chunks):
-        assert one.span.start < two.span.start <= one.span.end < two.span.end
-        assert counter.count(text[two.span.start : one.span.end]) <= overlap
+        assert one.span.start < two.span.start
+        assert one.span.end < two.span.end
+        if two.span.start < one.span.end:
+            assert counter.count(text[two.span.start : one.span.end]) <= overlap
 
 
 @given(text=texts(), counter=st.sampled_from(COUNTERS), budget=st.integers(1, 60), data=st.data())
@@ -98,7 +107,7 @@ def test_any_text_is_covered_within_any_budget(text: str, counter: Tokenizer, bu
 @settings(max_examples=200, deadline=None)
 def test_clusters_that_fit_are_not_cut(text: str, counter: Tokenizer, budget: int) -> None:
     clusters = [match.span() for match in regex.finditer(r"\X", text)]
-    bounds = {end for _, end in clusters}
+    bounds = {0, *(end for _, end in clusters)}
     large = [(a, b) for a, b in clusters if counter.count(text[a:b]) > budget]
     for one in chunk(text, counter, budget):
         assert one.span.end in bounds or any(a < one.span.end < b for a, b in large)
@@ -111,14 +120,14 @@ def test_halves_of_a_chunk_are_exact_and_nothing_is_lost(text: str, counter: Tok
         halves = split(one, text, counter)
         if not halves:
             part = text[one.span.start : one.span.end]
-            assert one.tokens == 1 or regex.fullmatch(r"\X", part)
+            assert one.tokens == 1 or regex.fullmatch(r"\X", part.strip())
             continue
         assert [half.index for half in halves] == [0, 1]
         assert halves[0].span.start == one.span.start
         assert halves[0].span.end == halves[1].span.start
         assert halves[1].span.end == one.span.end
         for half in halves:
-            assert len(half.span)
+            assert not text[half.span.start : half.span.end].isspace()
             assert half.tokens == counter.count(text[half.span.start : half.span.end])
 
 
@@ -188,8 +197,8 @@ def test_awkward_files_are_covered(name: str) -> None:
     assert_covered(text, chunk(text, FAST, 900, overlap_tokens=90), FAST, 900, 90)
 
 
-def pieces(text: str, budget: int, marks: tuple[Mark, ...] = ()) -> list[str]:
-    return [text[c.span.start : c.span.end] for c in chunk(text, PLAIN, budget, marks=marks)]
+def pieces(text: str, budget: int, marks: tuple[Mark, ...] = (), counter: Tokenizer = PLAIN) -> list[str]:
+    return [text[c.span.start : c.span.end] for c in chunk(text, counter, budget, marks=marks)]
 
 
 def test_empty_text_has_no_chunks_and_a_short_one_has_one() -> None:
@@ -221,6 +230,105 @@ def test_pages_are_those_a_chunk_touches() -> None:
     marks = [Mark("page", n * len(page), str(n + 1)) for n in range(8)]
     chunks = chunk(page * 8, PLAIN, PLAIN.count(page) * 4, marks=marks)
     assert [(c.page_start, c.page_end) for c in chunks] == [(1, 4), (5, 8)]
+
+
+PARAGRAPH = "The board met again on Tuesday and resolved that the dues should be raised. Nobody spoke against it.\n\n"
+
+
+@pytest.mark.parametrize("path", long_texts(), ids=lambda path: path.name.split(".")[0])
+def test_a_paragraph_put_into_the_middle_changes_few_chunks(path: Path) -> None:
+    text = gzip.decompress(path.read_bytes()).decode()
+    middle = text.find("\n\n", len(text) // 2) + 2
+    edited = text[:middle] + PARAGRAPH + text[middle:]
+    before = set(pieces(text, 8000, counter=FAST))
+    after = pieces(edited, 8000, counter=FAST)
+    assert sum(piece not in before for piece in after) <= 3
+
+
+def test_an_edit_of_a_long_even_text_stays_local_wherever_it_falls() -> None:
+    draw = random.Random(7)
+    words = ["harbour", "toll", "light", "water", "rope", "board", "year", "ship", "keeper", "wind"]
+    text = "".join(" ".join(draw.choices(words, k=draw.randrange(20, 60))) + ".\n\n" for _ in range(3000))
+    before = set(pieces(text, 2000, counter=FAST))
+    changed = []
+    for _ in range(20):
+        middle = text.find("\n\n", draw.randrange(len(text) // 4, 3 * len(text) // 4)) + 2
+        after = pieces(text[:middle] + PARAGRAPH + text[middle:], 2000, counter=FAST)
+        changed.append(sum(piece not in before for piece in after))
+    assert sorted(changed)[10] == 1
+    assert sorted(changed)[17] <= 3
+
+
+ROWS = {
+    "Markdown": [f"| L-{n:02} | Tenant {n} | Paid late once. Called on Monday. | {900 + n} |" for n in range(80)],
+    "pipes": [f"L-{n:02} | Tenant {n} | Paid late once. Called on Monday. | {900 + n}" for n in range(80)],
+    "tabs": [f"L-{n:02}\tTenant {n}\tPaid late once. Called on Monday.\t{900 + n}" for n in range(80)],
+    "semicolons": [f"L-{n:02};Tenant {n};Paid late once. Called on Monday.;{900 + n}" for n in range(80)],
+    "commas": [f'L-{n:02},Tenant {n},"Paid late once, alas. Called on Monday.",{900 + n}' for n in range(80)],
+}
+
+
+@pytest.mark.parametrize("form", ROWS)
+@pytest.mark.parametrize("budget", [40, 130, 700])
+@pytest.mark.parametrize("overlap", [0, 30])
+def test_a_row_of_a_table_is_never_cut_while_it_fits(form: str, budget: int, overlap: int) -> None:
+    text = "\n".join(ROWS[form]) + "\n"
+    chunks = chunk(text, PLAIN, budget, overlap_tokens=overlap)
+    assert len(chunks) > 2
+    assert_covered(text, chunks, PLAIN, budget, overlap)
+    for one in chunks:
+        assert set(text[one.span.start : one.span.end].strip("\n").split("\n")) <= set(ROWS[form])
+        rows = text[one.span.start : one.span.end].strip("\n").count("\n") + 1
+        for half in split(one, text, PLAIN) if rows > 1 else ():
+            assert set(text[half.span.start : half.span.end].strip("\n").split("\n")) <= set(ROWS[form])
+
+
+def test_a_row_longer_than_the_budget_is_cut_at_its_sentences() -> None:
+    text = "| a | b |\n| 1 | " + "This cell says quite a lot. " * 60 + "|\n| 2 | short |\n"
+    cut = pieces(text, 60)
+    assert "".join(cut) == text
+    assert sum(piece.endswith(("lot.", "\n")) for piece in cut) >= len(cut) - 1
+
+
+def test_prose_with_commas_is_no_table() -> None:
+    line = "ships, boats, and rafts lay there. The wind, that day, was cold\n"
+    assert any(piece.endswith("there.") for budget in range(100, 120) for piece in pieces(line * 60, budget))
+
+
+def test_a_blank_stretch_goes_to_its_neighbours_or_is_left_out() -> None:
+    blank = "".join("\n" + " " * (n % 7) for n in range(400))
+    text = f"The rent is due on the first day.{blank}The notice is ninety days.{blank}"
+    chunks = chunk(text, PLAIN, 60)
+    assert_covered(text, chunks, PLAIN, 60)
+    assert [text[c.span.start : c.span.end].strip() for c in chunks] == [
+        "The rent is due on the first day.",
+        "The notice is ninety days.",
+    ]
+    assert chunk(blank, PLAIN, 60) == []
+    whole = "word " * 58 + "end." + "\n" * 3
+    assert [(c.span.start, c.span.end) for c in chunk(whole, PLAIN, PLAIN.count(whole) - 1)][-1][1] >= len(whole) - 3
+
+
+SENTENCES = {  # one a script: its end belongs to it
+    "Hindi": "किराया नौ सौ रुपये है और हर महीने की पहली तारीख को देय है। ",
+    "Urdu": "کرایہ نو سو روپے ہے اور ہر مہینے کی پہلی تاریخ کو ادا ہوتا ہے۔ ",
+    "Arabic": "هل يدفع المالك تكاليف الإصلاح والصيانة في كل شهر؟ ",
+    "Armenian": "Վարձը ամսական ինը հարյուր է և վճարվում է առաջին օրը։ ",
+    "Amharic": "የቤት ኪራይ በወር ዘጠኝ መቶ ብር ሲሆን በየወሩ መጀመሪያ ይከፈላል።",
+    "Burmese": "အိမ်ရှင်က ပြုပြင်စရိတ်ကို ပေးရမည်။ ",
+    "Khmer": "ភាសាខ្មែរជាភាសាផ្លូវការ។ ",
+    "Japanese": "家賃は月九百円で、毎月一日に払う．",
+    "Thai": "ค่าเช่าเดือนละเก้าร้อยบาทและต้องชำระในวันแรกของทุกเดือน ",
+    "Lao": "ພາສາລາວເປັນພາສາທາງການຂອງປະເທດ ",
+}
+
+
+@pytest.mark.parametrize("script", SENTENCES)
+def test_cuts_fall_where_a_sentence_ends_in_its_script(script: str) -> None:
+    one = SENTENCES[script]
+    cut = pieces(one * 120, 400)
+    assert len(cut) > 3
+    assert all(piece.rstrip().endswith(one.rstrip()) for piece in cut)
 
 
 def test_crlf_is_never_cut_apart() -> None:

@@ -1,59 +1,82 @@
-"""The ledger: reserved before a call, settled with its answer after, keyed by the request's hash.
+"""The ledger: reserved before a call, booked with its answer after, known by endpoint, setting and request.
 
-A row `reserved` that an ended process left behind may or may not have been charged: the next opening books it
-unknown, at its bound.
-"""
+A reservation that an ended process left behind may or may not have been charged: the next opening books it unknown at
+its bound, or forgets it where it provably was never sent."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import os
+import secrets
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
-from docreduce.desk.ledger.file import MIGRATIONS, connect, explain, keep_aside, lock, migrate, view_file
+from docreduce.desk.ledger.file import (
+    MIGRATIONS,
+    connect,
+    explain,
+    hold,
+    is_corrupt,
+    keep_aside,
+    marker,
+    migrate,
+    view_file,
+)
 from docreduce.desk.ledger.rows import (
+    ANSWER,
+    ATTEMPT,
+    RESERVATION,
     SAMPLE,
-    STORED,
-    Carried,
-    Place,
-    Sample,
-    Stored,
+    Booked,
+    Reserved,
+    Value,
     answer_row,
     attempt_row,
+    outcome_of,
     sample_row,
-    stored,
 )
 from docreduce.desk.ledger.salvage import salvage
-from docreduce.desk.ledger.writer import GroupWriter, Value
+from docreduce.desk.ledger.sending import Sending
+from docreduce.models.calibration import Sample
 from docreduce.storage import fsync_folder, machine_errors
-from docreduce.values import Attempt, Cause, Request
+from docreduce.values import Cause, Outcome
 from docreduce.values.errors import MachineError
-from docreduce.values.unicode import well_formed
 
-__all__ = ["Ledger"]
+__all__ = ["Carried", "Ledger"]
 
 SAMPLES = 2000
-"""The newest calibration samples that are kept, for each model."""
+"""The newest calibration samples that are kept, for each model at each endpoint."""
+BATCH = 50
+"""Rows in one INSERT. The interpreter's lock is given up once for each statement and can take 5 ms to come back
+while the event loop is busy, so few statements matter more than their length."""
 
-_RECOVER = """UPDATE attempt SET billing = 'unknown', outcome = 'stopped',
-    error = 'the process ended before the answer was stored'
-    WHERE billing = 'reserved' AND id >= coalesce((SELECT first_attempt FROM run ORDER BY number DESC LIMIT 1), 0)
-    RETURNING cost_pusd"""
-"""What is older than the newest run was looked through when that one opened the ledger."""
+_RECOVER = f"""INSERT INTO attempt (id, run_id, document_id, key, stage, chunk, attempt, started_at, latency_s, outcome,
+        billing, cost_pusd, model, endpoint, error)
+    SELECT id, run_id, document_id, key, stage, chunk, attempt, started_at, 0.0, '{Cause.STOPPED}', 'unknown',
+        bound_pusd, model, endpoint, 'the process ended before the answer was stored'
+    FROM reservation WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - our own words
 _PRUNE = f"""DELETE FROM sample WHERE id IN (SELECT id FROM (
-    SELECT id, row_number() OVER (PARTITION BY model ORDER BY id DESC) AS age FROM sample) WHERE age > {SAMPLES})"""  # noqa: S608
+    SELECT id, row_number() OVER (PARTITION BY endpoint, model ORDER BY id DESC) AS age FROM sample)
+    WHERE age > {SAMPLES})"""  # noqa: S608
 _CARRIED = """WITH open AS (SELECT run_id, first_attempt FROM run WHERE job_name = ?
         AND number > (SELECT coalesce(max(number), 0) FROM run WHERE job_name = ? AND status = 'complete'))
     SELECT coalesce(sum(cost_pusd) FILTER (WHERE billing = 'charged'), 0),
-        coalesce(sum(cost_pusd) FILTER (WHERE billing IN ('unknown', 'reserved')), 0)
+        coalesce(sum(cost_pusd) FILTER (WHERE billing = 'unknown'), 0)
     FROM attempt WHERE id >= (SELECT min(first_attempt) FROM open) AND run_id IN (SELECT run_id FROM open)"""
 """One run writes at a time and ids ascend, so `first_attempt` bounds what has to be looked through; an index over
-all attempts would cost every settlement."""
+all attempts would cost every booking."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Pico-dollars that earlier runs of a job spent and may have spent."""
+
+    charged_pusd: int
+    unknown_pusd: int
 
 
 class Ledger:
@@ -61,20 +84,22 @@ class Ledger:
     (pico-dollars) of calls that an ended process left in flight; they were booked unknown just now. `rotten`: keys
     whose answer is not what was written; they are asked again.
 
-    A context manager. Writing methods raise MachineError when the disk fails, and so does every one after."""
+    A context manager. One thread writes, another may read. Raises MachineError when the disk fails."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, path: Path, writer: GroupWriter | None, held: IO[str] | None
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.path = path
         self.notes: list[str] = []
         self.recovered: list[int] = []
         self.rotten: set[str] = set()
         self._reader = connection
-        self._writer = writer
-        self._held = held  # the lock
-        self._reserved: dict[int, Place] = {}  # by attempt id
-        self._next_id = int(self._read("SELECT coalesce(max(id), 0) FROM attempt")[0][0]) + 1
+        self._writer: sqlite3.Connection | None = None
+        self._held: IO[bytes] | None = None  # the lock
+        self._sending: Sending | None = None
+        self._token = ""
+        newest = (
+            "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(id) FROM reservation), 0))"
+        )
+        self.next_id = int(self._read(newest)[0][0]) + 1
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -84,20 +109,27 @@ class Ledger:
         with machine_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as failed:
-            held = failed.enter_context(lock(path.with_suffix(".lock")))
+            held = failed.enter_context(hold(path))
             try:
                 broken = keep_aside(path)
-                connection = connect(path)
-                failed.callback(connection.close)
-                migrate(connection)
-                saved = salvage(broken[0], connection) if broken else 0
+                if broken:  # the lock went with it
+                    held.close()
+                    held = failed.enter_context(hold(path))
+                writer = connect(path)
+                failed.callback(writer.close)
+                migrate(writer)
+                saved = salvage(broken[0], writer) if broken else 0
                 fsync_folder(path.parent)
-                recovered = _recover(connection)
+                sending = Sending(path.with_suffix(".sending"))
+                failed.callback(sending.close)
+                token = secrets.token_hex(8)
+                recovered = _recover(writer, sending.before, token)
                 reader = connect(path, read_only=True)
             except sqlite3.Error as error:
                 raise explain(error, path) from error
             failed.callback(reader.close)
-            ledger = cls(reader, path, GroupWriter(connection, path), held)
+            ledger = cls(reader, path)
+            ledger._writer, ledger._held, ledger._sending, ledger._token = writer, held, sending, token
             failed.pop_all()
         ledger.recovered = recovered
         if broken:
@@ -114,20 +146,17 @@ class Ledger:
         connection = found or sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         if found is None:
             connection.executescript(";".join(MIGRATIONS))
-        ledger = cls(connection, path, None, None)
-        if found is None and path.exists():
+        ledger = cls(connection, path)
+        if found is None and path.exists() and path.stat().st_size:
             ledger.notes.append(f"{path.name}: not a ledger of this version; taken for empty")
         return ledger
 
     def close(self) -> None:
-        """Write what is queued, close the file and let the next run in. Raises MachineError if a write failed."""
+        """Close the file and let the next run in."""
         self._reader.close()
-        try:
-            if self._writer:
-                self._writer.close()
-        finally:
-            if self._held:
-                self._held.close()
+        for part in (self._writer, self._sending, self._held):  # the lock last
+            if part:
+                part.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -137,97 +166,86 @@ class Ledger:
 
     # --- calls and answers ------------------------------------------------------------------------------------
 
-    def stored(self, keys: Sequence[str], *, retry_failed: bool = False) -> dict[str, Stored]:
-        """What is known of `keys`. `retry_failed` leaves out rejected answers and remembered failures."""
-        found: dict[str, Stored] = {}
-        query = f"SELECT {STORED} FROM answer WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608
+    def answers(
+        self, endpoint: str, setting: str, keys: Sequence[str], *, retry_failed: bool = False
+    ) -> dict[str, Outcome]:
+        """What is known of `keys` there. `retry_failed` leaves out rejected answers and remembered failures."""
+        known: dict[str, Outcome] = {}
+        query = f"""SELECT {ANSWER} FROM answer
+            WHERE key IN (SELECT value FROM json_each(?)) AND endpoint = ? AND setting = ?"""  # noqa: S608 - our names
         if retry_failed:
             query += " AND cause IS NULL AND NOT rejected"
-        for row in self._read(query, (orjson.dumps(keys).decode(),)):
-            answer = stored(row)
-            if answer:
-                found[answer.key] = answer
+        for row in self._read(query, (orjson.dumps(keys).decode(), endpoint, setting)):
+            outcome = outcome_of(row)
+            if outcome:
+                known[outcome.key] = outcome
             else:
-                self.rotten.add(row[0])
-        return found
+                self.rotten.add(row[2])
+        return known
 
-    async def reserve(
-        self,
-        run_id: str,
-        document_id: str,
-        request: Request,
-        attempt: int,
-        bound_pusd: int,
-        started_at: float,
-        *,
-        key: str | None = None,
-    ) -> int:
-        """Book that `request` is about to be sent and costs at most `bound_pusd`; its attempt id, when durable.
+    def commit(self, reserved: Sequence[Reserved], booked: Sequence[Booked], rejected: Sequence[str] = ()) -> None:
+        """Make durable, in one transaction: what is about to be sent, what became of what was, and which answers led
+        to a failure. Blocks until the disk has it. Raises MachineError, also where another run has taken the file."""
+        with self._writing() as writer:
+            sent = [each for each in booked if each.attempt is not None]
+            if booked:
+                ids = orjson.dumps([each.reserved.id for each in booked]).decode()
+                writer.execute("DELETE FROM reservation WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+            _insert(writer, f"INSERT INTO reservation ({RESERVATION})", [_reservation(each) for each in reserved])
+            rows = [attempt_row(each.reserved, each.attempt) for each in sent if each.attempt]
+            _insert(writer, f"INSERT INTO attempt ({ATTEMPT})", rows)
+            answers = [answer_row(each.kept) for each in sent if each.kept]
+            _insert(writer, f"INSERT OR REPLACE INTO answer ({ANSWER})", answers)
+            samples = [sample_row(each.sample) for each in sent if each.sample]
+            _insert(writer, f"INSERT INTO sample ({SAMPLE})", samples)
+            for key in rejected:
+                writer.execute("UPDATE answer SET rejected = 1 WHERE key = ?", (key,))
 
-        `key`: the request's, where the caller has it already. Cancelled, the reservation is undone."""
-        attempt_id, self._next_id = self._next_id, self._next_id + 1
-        place = self._reserved[attempt_id] = (attempt_id, run_id, well_formed(document_id))
-        booked = Attempt(
-            key=key or request.key, stage=request.stage, chunk=request.chunk, attempt=attempt, started_at=started_at,
-            latency_s=0.0, outcome=Cause.STOPPED, billing="unknown", cost_pusd=bound_pusd,
-        )  # fmt: skip
-        try:
-            await self.writer.write(attempt_row(place, booked, reserved=True))
-        except asyncio.CancelledError:  # it was never sent
-            self.writer.post(attempt_row(place, replace(booked, billing="free", cost_pusd=0)))
-            del self._reserved[attempt_id]
-            raise
-        return attempt_id
-
-    async def settle(
-        self, attempt_id: int, attempt: Attempt, answer: Stored | None = None, sample: Sample | None = None
-    ) -> None:
-        """Book what became of a reserved attempt, with its answer and its sample, in one transaction.
-
-        Raises KeyError if it is not reserved."""
-        rows = [attempt_row(self._reserved.pop(attempt_id), attempt)]
-        if answer:
-            rows.append(answer_row(answer))
-        if sample:
-            rows.append(sample_row(sample))
-        await self.writer.write(*rows)
-
-    async def reject(self, keys: Sequence[str]) -> None:
-        """Mark answers that led to a failure, for `stored(retry_failed=True)`."""
-        if keys:
-            update = "UPDATE answer SET rejected = 1 WHERE key = ?"
-            await self.writer.write(*((update, (key,)) for key in keys))
+    def sending(self, attempt_id: int) -> None:
+        """Say that a reserved attempt is about to be sent: what is not said so was provably never sent."""
+        if self._sending:
+            self._sending.add(attempt_id)
 
     # --- runs -------------------------------------------------------------------------------------------------
 
     def begin_run(self, run_id: str, job_name: str, job_sha256: str, started_at: float) -> None:
         """Book that a run began (seconds since the epoch). Blocks until durable."""
-        place = "run (run_id, job_name, job_sha256, started_at, status, first_attempt)"
-        self.writer.write_now((place, (run_id, job_name, job_sha256, started_at, "running", self._next_id)))
+        columns = "run_id, job_name, job_sha256, started_at, status, first_attempt"
+        values = (run_id, job_name, job_sha256, started_at, "running", self.next_id)
+        with self._writing() as writer:
+            writer.execute(f"INSERT INTO run ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - our names
 
     def end_run(self, run_id: str, status: str, finished_at: float) -> None:
-        """Book how a run ended: complete, budget, refused, interrupted. Blocks until durable."""
+        """Book how a run ended: complete, budget, refused, interrupted, … Blocks until durable."""
         update = "UPDATE run SET status = ?, finished_at = ? WHERE run_id = ?"
-        self.writer.write_now((update, (status, finished_at, run_id)))
+        with self._writing() as writer:
+            writer.execute(update, (status, finished_at, run_id))
+
+    def died(self, job_name: str) -> list[str]:
+        """The ids of this job's runs whose process ended before they were marked."""
+        return [
+            run_id
+            for (run_id,) in self._read("SELECT run_id FROM run WHERE job_name = ? AND status = 'died'", (job_name,))
+        ]
 
     def carried(self, job_name: str) -> Carried:
-        """What the runs of this job spent since its last complete one. Calls still reserved count as unknown."""
+        """What the runs of this job spent since its last complete one."""
         charged, unknown = self._read(_CARRIED, (job_name, job_name))[0]
         return Carried(charged_pusd=charged, unknown_pusd=unknown)
 
     # --- what is learned --------------------------------------------------------------------------------------
 
-    def samples(self, model: str) -> list[Sample]:
-        """The newest 2,000 samples of a model, newest first."""
-        query = f"SELECT {SAMPLE} FROM sample WHERE model = ? ORDER BY id DESC LIMIT {SAMPLES}"  # noqa: S608
-        return [Sample(*row) for row in self._read(query, (model,))]
+    def samples(self, endpoint: str, model: str) -> list[Sample]:
+        """The newest 2,000 samples of a model at an endpoint, newest first."""
+        query = f"SELECT {SAMPLE} FROM sample WHERE endpoint = ? AND model = ? ORDER BY id DESC LIMIT {SAMPLES}"  # noqa: S608
+        return [Sample(*row) for row in self._read(query, (endpoint, model))]
 
     def latency_s(self, job_sha256: str) -> float | None:
         """Mean latency of the newest 500 answered calls of runs of this very job; None where there were none."""
         query = """SELECT avg(latency_s) FROM (SELECT latency_s FROM attempt JOIN run USING (run_id)
             WHERE job_sha256 = ? AND outcome = 'ok' ORDER BY id DESC LIMIT 500)"""
-        found = self._read(query, (job_sha256,))[0][0]
-        return None if found is None else float(found)
+        latency = self._read(query, (job_sha256,))[0][0]
+        return None if latency is None else float(latency)
 
     def pinned(self, name: str, default: int) -> int:
         """The integer once kept under `name`; `default` is kept there if none was. Blocks until durable.
@@ -237,30 +255,92 @@ class Ledger:
         if rows:
             return int(rows[0][0])
         if self._writer:
-            self._writer.write_now(("pin", (name, default)))
+            with self._writing() as writer:
+                writer.execute("INSERT INTO pin VALUES (?, ?)", (name, default))
         return default
+
+    def noted(self, name: str) -> str | None:
+        """The text once kept under `name`; None if none was."""
+        rows = self._read("SELECT value FROM pin WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def note(self, name: str, text: str) -> None:
+        """Keep `text` under `name`, in place of what was there. Blocks until durable."""
+        with self._writing() as writer:
+            writer.execute("INSERT OR REPLACE INTO pin VALUES (?, ?)", (name, text))
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    @property
-    def writer(self) -> GroupWriter:
-        """What writes it. Raises MachineError if it was opened by `view`."""
+    @contextlib.contextmanager
+    def _writing(self) -> Any:
+        """A transaction of the owner. A broken file is marked, so that the next run begins with its salvage."""
         if self._writer is None:
             raise MachineError(f"{self.path}: opened for reading only")
-        return self._writer
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            if self._writer.execute("SELECT token FROM owner").fetchone() != (self._token,) or self._replaced():
+                raise MachineError(f"{self.path}: another run has taken the ledger", kind="locked")
+            yield self._writer
+            self._writer.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):  # the failure itself is told
+                self._writer.rollback()
+            if is_corrupt(error) if isinstance(error, sqlite3.Error) else False:
+                with contextlib.suppress(OSError):
+                    marker(self.path).touch()
+            if isinstance(error, sqlite3.Error | ValueError | OverflowError | MemoryError):
+                raise explain(error, self.path) from error
+            raise
+
+    def _replaced(self) -> bool:
+        """Whether what lies at the path is not the file we write any more."""
+        if self._held is None:
+            return False
+        try:
+            there = os.stat(self.path)  # noqa: PTH116
+        except OSError:
+            return True
+        return not os.path.samestat(there, os.fstat(self._held.fileno()))
 
     def _read(self, query: str, values: Sequence[Value] = ()) -> list[Any]:
         try:
             return self._reader.execute(query, values).fetchall()
         except sqlite3.Error as error:
+            if is_corrupt(error) and self._writer:
+                with contextlib.suppress(OSError):
+                    marker(self.path).touch()
             raise explain(error, self.path) from error
 
 
-def _recover(connection: sqlite3.Connection) -> list[int]:
-    """Book what an ended process left reserved as unknown, and bound the samples. Returns what each can have cost."""
-    connection.execute("BEGIN IMMEDIATE")
-    bounds = [int(cost_pusd) for (cost_pusd,) in connection.execute(_RECOVER)]
-    connection.execute("UPDATE run SET status = 'died' WHERE status = 'running'")
-    connection.execute(_PRUNE)
-    connection.execute("COMMIT")
-    return bounds
+def _reservation(each: Reserved) -> tuple[Value, ...]:
+    return (
+        each.id, each.run_id, each.document_id, each.key, each.stage, each.chunk, each.attempt, each.started_at,
+        each.endpoint, each.model, each.bound_pusd,
+    )  # fmt: skip
+
+
+def _insert(writer: sqlite3.Connection, into: str, rows: Sequence[tuple[Value, ...]]) -> None:
+    if not rows:
+        return
+    marks = f"({','.join('?' * len(rows[0]))})"
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        writer.execute(f"{into} VALUES {','.join([marks] * len(batch))}", [value for row in batch for value in row])
+
+
+def _recover(writer: sqlite3.Connection, sent: set[int] | None, token: str) -> list[int]:
+    """Take the ledger over, and book what an ended process left reserved: unknown, at the bounds that come back.
+
+    `sent`: the attempts it may have sent; None where nobody can say."""
+    writer.execute("BEGIN IMMEDIATE")
+    left = dict(writer.execute("SELECT id, bound_pusd FROM reservation"))
+    unsent = [] if sent is None else [number for number in left if number not in sent]
+    writer.execute(_RECOVER, (orjson.dumps(unsent).decode(),))
+    writer.execute("DELETE FROM reservation")
+    writer.execute("UPDATE attempt SET billing = 'unknown' WHERE billing = 'reserved'")  # saved from an older file
+    writer.execute("UPDATE run SET status = 'died' WHERE status = 'running'")
+    writer.execute(_PRUNE)
+    writer.execute("DELETE FROM owner")
+    writer.execute("INSERT INTO owner VALUES (?, ?)", (token, os.getpid()))
+    writer.execute("COMMIT")
+    return [int(bound) for number, bound in left.items() if number not in unsent]

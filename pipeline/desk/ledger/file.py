@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import sqlite3
 from pathlib import Path
 from typing import IO
@@ -12,7 +11,7 @@ from typing import IO
 from docreduce.storage import machine_errors
 from docreduce.values.errors import MachineError
 
-__all__ = ["connect", "explain", "keep_aside", "lock", "migrate", "view_file"]
+__all__ = ["connect", "explain", "hold", "is_corrupt", "keep_aside", "marker", "migrate", "view_file"]
 
 APPLICATION_ID = 0x646F6372  # "docr": SQLite's own place for a file's owner
 MIGRATIONS = (
@@ -38,6 +37,41 @@ MIGRATIONS = (
     CREATE INDEX sample_model ON sample (model, id);
     CREATE TABLE pin (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
     """,
+    # Endpoints are recorded, and an answer is known by endpoint, setting and request. What is from before has none and
+    # answers for nobody. A reservation is a row of its own until it is booked.
+    """
+    CREATE TABLE reservation (
+        id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, document_id TEXT NOT NULL, key TEXT NOT NULL,
+        stage TEXT NOT NULL, chunk INTEGER, attempt INTEGER NOT NULL, started_at REAL NOT NULL,
+        endpoint TEXT NOT NULL, model TEXT NOT NULL, bound_pusd INTEGER NOT NULL);
+    INSERT INTO reservation SELECT id, run_id, document_id, key, stage, chunk, attempt, started_at, '', '', cost_pusd
+        FROM attempt WHERE billing = 'reserved';
+    DELETE FROM attempt WHERE billing = 'reserved';
+    ALTER TABLE attempt ADD COLUMN model TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN service_tier TEXT;
+    ALTER TABLE attempt ADD COLUMN batch TEXT;
+    ALTER TABLE attempt ADD COLUMN cache_write_tokens INTEGER;
+    ALTER TABLE attempt ADD COLUMN cache_write_1h_tokens INTEGER;
+    ALTER TABLE answer RENAME TO old_answer;
+    CREATE TABLE answer (
+        endpoint TEXT NOT NULL, setting TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
+        finish_reason TEXT NOT NULL, cost_pusd INTEGER NOT NULL, cause TEXT, rejected INTEGER NOT NULL DEFAULT 0,
+        message TEXT NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+        cached_input_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL,
+        cache_write_1h_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL, text BLOB NOT NULL,
+        crc INTEGER NOT NULL, UNIQUE (key, endpoint, setting));
+    INSERT INTO answer SELECT '', '', key, '', finish_reason, cost_pusd, cause, rejected, message, input_tokens,
+        output_tokens, cached_input_tokens, 0, 0, reasoning_tokens, text, crc FROM old_answer;
+    DROP TABLE old_answer;
+    DROP TABLE sample;
+    CREATE TABLE sample (
+        id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, model TEXT NOT NULL, text_kind TEXT NOT NULL,
+        stage TEXT NOT NULL, counted_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL);
+    CREATE INDEX sample_model ON sample (endpoint, model, id);
+    CREATE TABLE owner (token TEXT NOT NULL, pid INTEGER NOT NULL);
+    """,
 )
 """Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
 
@@ -61,26 +95,30 @@ def explain(error: Exception, path: Path) -> MachineError:
     return MachineError(f"{path}: {error}", hint=_HINTS.get(_code(error), ""))
 
 
-def lock(path: Path) -> IO[str]:
-    """Make the output folder ours until the file that comes back is closed, or its process ends, however it dies.
+def hold(path: Path) -> IO[bytes]:
+    """Make the ledger ours until the file that comes back is closed, or its process ends, however it dies.
 
-    Raises MachineError, kind "locked" if another run has the folder, of this process or another."""
+    The lock is on the database itself: whoever removes it takes the ledger away, not the lock alone. Raises
+    MachineError, kind "locked" if another run has it, of this process or another."""
     with machine_errors(path), contextlib.ExitStack() as failed:
-        held = failed.enter_context(path.open("a+", encoding="utf-8", errors="replace"))
+        held = failed.enter_context(path.open("a+b"))
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            held.seek(0)
             raise MachineError(
-                f"{path.parent}: another run is at work in this output folder (process {held.read(20)})",
+                f"{path.parent}: another run is at work in this output folder (process {_owner(path)})",
                 hint="Wait for it to end, or give this run another output.path.",
                 kind="locked",
             ) from error
-        held.truncate(0)
-        held.write(str(os.getpid()))
-        held.flush()
+        path.chmod(0o600)
         failed.pop_all()
     return held
+
+
+def _owner(path: Path) -> str:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path, read_only=True)) as connection:
+        return str(connection.execute("SELECT pid FROM owner").fetchone()[0])
+    return "unknown"
 
 
 def _code(error: Exception) -> int:
@@ -95,11 +133,24 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     )
 
 
+def is_corrupt(error: Exception) -> bool:
+    """Whether SQLite says that the file is broken."""
+    return _code(error) in _BROKEN
+
+
+def marker(path: Path) -> Path:
+    """The file that says the ledger at `path` was found broken: the next run begins with its salvage."""
+    return path.with_suffix(".corrupt")
+
+
 def keep_aside(path: Path) -> tuple[Path, str] | None:
     """Rename a broken or foreign file at `path`, never delete it: where it is now, and what is wrong with it.
 
     Raises MachineError for a ledger of a newer version, sqlite3.Error for a disk that fails."""
     fault = _fault(path)
+    if marker(path).exists():
+        fault = fault or "found corrupt by an earlier run"
+        marker(path).unlink()
     if not fault:
         return None
     number = 1

@@ -1,4 +1,4 @@
-"""What the ledger holds, and its rows: from values to columns and back."""
+"""The ledger's rows: from values to columns and back."""
 
 from __future__ import annotations
 
@@ -8,99 +8,101 @@ from dataclasses import astuple, dataclass, fields
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from docreduce.desk.ledger.writer import Row
-from docreduce.values import Attempt, Cause, FinishReason, Stage, Usage
-from docreduce.values.unicode import well_formed
+from docreduce.models.calibration import Sample
+from docreduce.values import Attempt, Cause, Completion, Failure, FinishReason, Outcome, Stage, Usage
 
-__all__ = [
-    "SAMPLE", "STORED", "Carried", "Place", "Sample", "Stored",
-    "answer_row", "attempt_row", "sample_row", "stored",
-]  # fmt: skip
+__all__ = ["ANSWER", "SAMPLE", "Booked", "Kept", "Reserved", "Value", "answer_row", "attempt_row", "outcome_of"]
+
+Value: TypeAlias = str | bytes | int | float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """An answer, or a failure that would come again (`cause`, `message`). `cost_pusd` is what it once cost."""
+class Reserved:
+    """An attempt that is about to be made, and the most it can cost."""
 
+    id: int
+    run_id: str
+    document_id: str
     key: str
+    stage: Stage
+    chunk: int | None
+    attempt: int
+    started_at: float
+    endpoint: str
+    model: str
+    bound_pusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An answer, or a failure that would come again (`cause`, `message`), under its identity: `endpoint`, `setting`
+    (model and sampling), `key`. `cost_pusd` is what it cost; an answer's `message` says whether its input was cut."""
+
+    endpoint: str
+    setting: str
+    key: str
+    model: str
     text: str
     finish_reason: FinishReason
     usage: Usage
     cost_pusd: int
     cause: Cause | None = None
     message: str = ""
-    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
-    """Pico-dollars that earlier runs of a job spent and may have spent."""
+class Booked:
+    """What became of a reserved attempt; None: it was never sent, and nothing remains of it."""
 
-    charged_pusd: int
-    unknown_pusd: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a call really took: our count of its input beside the provider's, and the tokens of its output.
-
-    `text_kind` is a short word for the text, such as latin, cjk, code or digits."""
-
-    model: str
-    text_kind: str
-    stage: Stage
-    counted_tokens: int
-    input_tokens: int
-    output_tokens: int
+    reserved: Reserved
+    attempt: Attempt | None
+    kept: Kept | None = None
+    sample: Sample | None = None
 
 
-Place: TypeAlias = tuple[int, str, str | None]
-"""Where an attempt belongs: its id, its run, its document."""
-
-# Columns are called like the attributes of Attempt, Usage, Stored and Sample that they hold.
-_CALL = tuple(field.name for field in fields(Attempt) if field.name != "usage")
+# Columns are called like the attributes that they hold.
 _USAGE = tuple(field.name for field in fields(Usage))
-_ANSWER = ("key", "finish_reason", "cost_pusd", "cause", "rejected", "message")
-STORED = ", ".join((*_ANSWER, *_USAGE, "text", "crc"))
+_CALL = tuple(field.name for field in fields(Attempt) if field.name != "usage")
+_HEAD = ("endpoint", "setting", "key", "model", "finish_reason", "cost_pusd", "cause", "message")
+RESERVATION = ", ".join(field.name for field in fields(Reserved))
+ATTEMPT = ", ".join(("id", "run_id", "document_id", *_CALL, *_USAGE))
+ANSWER = ", ".join((*_HEAD, *_USAGE, "text", "crc"))
 SAMPLE = ", ".join(field.name for field in fields(Sample))
-_ATTEMPT = f"attempt ({', '.join(('id', 'run_id', 'document_id', *_CALL, *_USAGE))})"
-_call, _usage, _answer = attrgetter(*_CALL), attrgetter(*_USAGE), attrgetter(*_ANSWER)
-_BILLING = _CALL.index("billing")
+_call, _usage, _head = attrgetter(*_CALL), attrgetter(*_USAGE), attrgetter(*_HEAD)
 
 
-def attempt_row(place: Place, attempt: Attempt, *, reserved: bool = False) -> Row:
-    """An attempt's row; while it is in flight (`reserved`), its cost is the most it can cost."""
-    *call, request_id, error = _call(attempt)
-    if reserved:
-        call[_BILLING] = "reserved"
+def attempt_row(reserved: Reserved, attempt: Attempt) -> tuple[Value, ...]:
+    """A row of the columns ATTEMPT."""
     tokens = _usage(attempt.usage) if attempt.usage else (None,) * len(_USAGE)
-    return _ATTEMPT, (*place, *call, well_formed(request_id), well_formed(error), *tokens)
+    return (reserved.id, reserved.run_id, reserved.document_id, *_call(attempt), *tokens)
 
 
-def answer_row(answer: Stored) -> Row:
-    """An answer's row. The text is kept as bytes: it may hold lone surrogates, which SQLite's TEXT may not."""
-    text = answer.text.encode("utf-8", "surrogatepass")
-    *head, message = _answer(answer)
-    return f"answer ({STORED})", (*head, well_formed(message), *_usage(answer.usage), text, zlib.crc32(text))
+def answer_row(kept: Kept) -> tuple[Value, ...]:
+    """A row of the columns ANSWER. The text is kept as bytes, with a checksum."""
+    text = kept.text.encode()
+    return (*_head(kept), *_usage(kept.usage), text, zlib.crc32(text))
 
 
-def stored(row: Sequence[Any]) -> Stored | None:
-    """A row of the columns STORED; None if its text is not what was written."""
-    key, finish_reason, cost_pusd, cause, rejected, message, *tokens, text, crc = row
+def outcome_of(row: Sequence[Any]) -> Outcome | None:
+    """A row of the columns ANSWER as the outcome it is; None if its text is not what was written."""
+    endpoint, _, key, model, finish_reason, cost_pusd, cause, message, *tokens, text, crc = row
     if not isinstance(text, bytes) or zlib.crc32(text) != crc:  # a flipped bit makes it another type, too
         return None
-    return Stored(
+    if cause:
+        return Failure(key=key, cause=Cause(cause), message=message)
+    return Completion(
         key=key,
-        text=text.decode("utf-8", "surrogatepass"),
+        text=text.decode(),
         finish_reason=finish_reason,
         usage=Usage(**dict(zip(_USAGE, tokens, strict=True))),
         cost_pusd=cost_pusd,
-        cause=Cause(cause) if cause else None,
-        message=message,
-        rejected=bool(rejected),
+        model=model,
+        endpoint=endpoint,
+        truncated=message == Cause.TRUNCATED_INPUT,
+        reused=True,
     )
 
 
-def sample_row(sample: Sample) -> Row:
-    """A sample's row."""
-    return f"sample ({SAMPLE})", astuple(sample)
+def sample_row(sample: Sample) -> tuple[Value, ...]:
+    """A row of the columns SAMPLE."""
+    return astuple(sample)

@@ -11,7 +11,7 @@ from docreduce.desk.ledger.file import APPLICATION_ID, connect
 
 __all__ = ["salvage"]
 
-TABLES = ("run", "attempt", "answer", "sample", "pin")
+TABLES = ("run", "reservation", "attempt", "answer", "sample", "pin")
 
 
 def salvage(aside: Path, connection: sqlite3.Connection) -> int:
@@ -24,8 +24,11 @@ def salvage(aside: Path, connection: sqlite3.Connection) -> int:
             return 0
         connection.execute("BEGIN IMMEDIATE")
         for table in TABLES:
-            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-            marks = ", ".join("?" * (columns.count(",") + 1))
+            there = {row[1] for row in _readable(old, f"PRAGMA table_info({table})")}  # an older version has fewer
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] in there]
+            if not names:
+                continue
+            columns, marks = ", ".join(names), ", ".join("?" * len(names))
             for direction in ("ASC", "DESC"):
                 query = f"SELECT {columns} FROM {table} NOT INDEXED ORDER BY rowid {direction}"  # noqa: S608 - our names
                 for row in _readable(old, query):

@@ -1,79 +1,58 @@
-"""A token bucket that mirrors the service's own: its rate given, read from headers, or measured between refusals."""
+"""A token bucket that mirrors the service's own: its rate given, told by headers, or found by experiment."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["Bucket"]
+__all__ = ["LONGEST_RESET_S", "Bucket"]
 
 ASSUMED_BURST_S = 0.25
 """Seconds of its rate that a bucket is taken to hold until headers tell more."""
+MINUTE_S = 60.05
+"""What a given minute is taken for: calls may reach the service a little closer together than they were leased."""
 MARGIN_S = 0.04
 """What refills in this time is left in a bucket read from headers, for calls that arrive bunched."""
-GUESS = 1.1
-"""Of what is guessed at the first refusal: a rate found too high is put right by the next one."""
-LEAST_GUESS = 5
-"""Calls a second, or in the wait asked for: a first refusal that comes before much was accepted says little."""
-UNMEASURED = 0.7
-"""Of a guess that is refused before anything could be measured."""
-ENOUGH = (5, 2)
-"""Between two refusals, typical calls and calls like the refused one that make a measurement."""
-MEASURED = 0.98
-"""Of a measured rate this share is used, so that the next refusal is far."""
-IDLE = 0.85
-"""Of the present rate is kept at least if the bucket may have been full since: that was no measurement, but a bound."""
-GUESS_GROWTH = 0.02
-"""A second, of a rate that was guessed."""
-MEASURED_GROWTH = (0.015, 0.001)
-"""Of one that was measured: over the seconds it was measured for, as it is the surer the longer that was; and at
-least a second."""
+LONGEST_RESET_S = 65.0
+"""A reset further away belongs to a window longer than a minute."""
 BRAKED_S = 1.0
-FORGET_S = 60.0
 
 
 class Bucket:
-    """Rates are per second; infinite where nobody told one and none was found. `synced`: headers are trusted."""
-
-    __slots__ = (
-        "_at",
-        "_ceiling",
-        "_emptied_at",
-        "_given",
-        "_mark",
-        "_measured",
-        "_start",
-        "braked_at",
-        "burst",
-        "idle",
-        "largest",
-        "level",
-        "rate",
-        "spent",
-        "synced",
-    )
+    """Rates are a second; infinite where nobody told one and none was found. `synced`: headers are trusted."""
 
     def __init__(self, per_minute: float | None, now: float) -> None:
-        self._given = self._ceiling = math.inf if per_minute is None else per_minute / 60
         self.synced = False
-        self.burst = math.inf if per_minute is None else max(1.0, self._given * ASSUMED_BURST_S)
-        # Less the burst, so that a service that counts over a sliding minute is never overrun either.
-        self.rate = math.inf if per_minute is None else max(self._given - self.burst / 60, self._given / 2)
-        self.largest = max(1.0, 60 * self._given)  # cost that can ever be admitted
-        self.level = self.burst
         self.spent = 0.0  # accepted by the service as far as we know
-        self.idle = False  # since the last refusal that counted, a call went which no rate had held back
-        self.braked_at = -math.inf  # when this bucket last held a call back
+        self.braked_at = self._emptied_at = -math.inf  # when it last held a call back, when it was last found empty
         self._at = now
-        self._emptied_at = -math.inf
-        self._start: tuple[float, float] | None = None  # time of the first call, and what was spent before it
-        # Time, spent and cost of a refused call: the bucket held less than that cost then.
-        self._mark: tuple[float, float, float] | None = None
-        self._measured = 0.0  # rate; 0: nothing was measured, a found rate is a guess
+        self._widest = 0.0  # cost of a call
+        self.level = math.inf
+        self.retune(per_minute, now)
+
+    def retune(self, per_minute: float | None, now: float) -> None:
+        """Keep `per_minute` from now on; what was taken stays taken."""
+        if self.level < math.inf:
+            self.refill(now)
+        elif self.spent:
+            self.level = 0.0  # nobody counted what went out lately
+        self._given = self.ceiling = math.inf if per_minute is None else per_minute / 60
+        if per_minute is not None:
+            # Less the burst beyond its first call: a service that counts a sliding minute is not overrun either.
+            self.ceiling = (per_minute - max(0.0, ASSUMED_BURST_S * self._given - 1)) / MINUTE_S
+        self.largest = max(1.0, 60 * self._given)  # cost that can ever be admitted
+        self.synced = False
+        self.find(math.inf)
+
+    def find(self, rate: float) -> None:
+        """Use `rate`, as far as it is below the ceiling."""
+        self.rate = min(rate, self.ceiling)
+        self.burst = max(1.0, self.rate * ASSUMED_BURST_S, 0.0 if self.known else self._widest)
+        self.level = math.inf if self.rate == math.inf else min(self.level, self.burst)
 
     @property
     def known(self) -> bool:
         """Whether the limit was given or told, and so must be kept."""
-        return self.synced or self._given < math.inf
+        return self.ceiling < math.inf
 
     def refill(self, now: float) -> None:
         """Bring the level up to `now`; a clock that goes back is held still."""
@@ -82,9 +61,12 @@ class Bucket:
         self._at = max(self._at, now)
 
     def wait_s(self, cost: float, now: float) -> float:
-        """Seconds until `cost` may be taken. A call larger than the burst goes when the bucket is full."""
+        """Seconds until `cost` may be taken. A call larger than the burst goes when the bucket is full, but where the
+        rate was found: there nothing but what has come in since is in hand."""
         if self.rate == math.inf:
             return 0.0
+        if not self.known and cost > self.burst:
+            self.burst = self._widest = cost
         self.refill(now)
         margin = min(MARGIN_S * self.burst, MARGIN_S * self.rate) if self.synced else 0.0
         short = min(cost + margin, self.burst) - self.level
@@ -93,20 +75,25 @@ class Bucket:
         self.braked_at = now
         return max(0.0, self._at - now) + short / self.rate
 
-    def take(self, cost: float, now: float) -> None:
+    def take(self, cost: float) -> None:
         """Take `cost`, after `wait_s` said 0."""
-        self._start = self._start or (now, 0.0)
         self.spent += cost
-        if self.rate < math.inf:
-            self.level -= cost
+        self.level -= cost
 
     def correct(self, delta: float, started: float) -> None:
         """Book `delta` more (less if negative) than was taken by a call sent at `started`."""
         self.spent += delta
-        if self._mark is not None and started < self._mark[0]:
-            self._mark = (self._mark[0], self._mark[1] + delta, self._mark[2])
-        if self.rate < math.inf and started >= self._emptied_at:  # else the level was set since, without that call
+        if started >= self._emptied_at:  # else the level was set since, without that call
             self.level = min(self.burst, self.level - delta)
+
+    def empty(self, now: float) -> None:
+        """A refusal that no header explains: nothing is in hand at `now`."""
+        if not self.synced and self.rate < math.inf:
+            self.level, self._emptied_at, self._at = min(self.level, 0.0), now, max(self._at, now)
+
+    def braked(self, now: float) -> bool:
+        """Whether this bucket held calls back lately."""
+        return now - self.braked_at < BRAKED_S
 
     def sync(self, limit: int | None, remaining: int | None, reset_s: float | None, unseen: float, now: float) -> None:
         """Take over what headers say. By the convention of OpenAI and Anthropic `reset` is the time until the bucket
@@ -114,87 +101,16 @@ class Bucket:
         were written: the true level lies in [remaining - unseen, remaining], and the mirror is moved only into it."""
         if limit is None or remaining is None or limit <= 0:
             return
-        told = limit / 60
+        long = reset_s is not None and reset_s > LONGEST_RESET_S
+        told = max(limit - remaining, 1) / reset_s if long and reset_s else limit / 60
         self.refill(now)
         if self._given < 0.99 * told:  # the account has more than the user gave: its burst is not ours to spend
             self.level = min(self.level, remaining)
             return
         first, self.synced = not self.synced, True
-        self.rate = self._ceiling = min(self._given, told)
+        self.rate = self.ceiling = min(self._given, told)
         full = limit if reset_s is None else min(limit, remaining + self.rate * reset_s)
         self.burst = max(1.0, remaining, full)
         self.largest = self.burst if first else max(self.largest, self.burst)
         low = remaining - unseen
         self.level = low if first else min(max(self.level, low), remaining)
-
-    def braked(self, now: float) -> bool:
-        """Whether this bucket holds calls back at present, or may be the limit without our knowing."""
-        return self._mark is None or now - max(self.braked_at, self._emptied_at) < BRAKED_S
-
-    @property
-    def surprised(self) -> bool:
-        """Whether the pace is within what was measured, so that a refusal now is a surprise."""
-        return not self.synced and self.rate <= 1.01 * self._measured
-
-    def empty(self, resume_at: float) -> None:
-        """A refusal that no header explains: nothing is in hand when sending goes on at `resume_at`."""
-        if not self.synced and self.rate < math.inf:
-            self.level, self._emptied_at = 0.0, resume_at
-
-    def refused(
-        self, at: float, spent: float, cost: float, *, typical: float, densest: float, held_s: float, resume_at: float
-    ) -> None:
-        """Learn from the refusal of a call of `cost` sent at `at`, when `spent` was accepted: if this bucket is the
-        cause it held less than `cost` then. So what is accepted between two refusals, over the time between them, is
-        the refill rate itself. `typical`: cost of most calls; `densest`: the most that was accepted a second lately,
-        if the bucket held `held_s` seconds of its rate at first; `resume_at`: when sending goes on."""
-        if self.synced or self._start is None:
-            return
-        if self._mark is None:
-            overall = (spent - self._start[1]) / (at - self._start[0] + held_s)
-            self._found(max(GUESS * densest, GUESS * overall, LEAST_GUESS * typical / max(1.0, resume_at - at)))
-            self._mark, self.idle = (at, spent, cost), False
-            self.empty(resume_at)
-            self._at = resume_at  # the rate is a guess: do not count on what it would bring until then
-            return
-        since, base, first_cost = self._mark
-        elapsed, accepted = at - since, spent - base
-        if elapsed >= 1 and accepted >= max(ENOUGH[0] * typical, ENOUGH[1] * cost):
-            left = (cost - first_cost) / 2  # more than then: on average the bucket held half of the refused call
-            least = IDLE * self.rate if self.idle else 0.0
-            self._measured = max(least, (accepted + left) / elapsed)
-            self._found(MEASURED * self._measured)
-            held = base - self.rate * (since - self._start[0])  # what it held at first, now that the rate is known
-            self.burst = min(max(self.burst, 0.8 * held), 60 * self.rate)
-        elif not self._measured:
-            self._found(max(UNMEASURED * self.rate, cost / FORGET_S))
-        if self._measured and (self.idle or elapsed > FORGET_S):  # accounts change
-            self._start, self._mark, self.idle = (since, self._start[1]), (at, spent, cost), False
-        self._at = at
-
-    def leave_room(self, rate: float) -> None:
-        """Let a found rate be at least `rate`: another bucket is the likelier cause."""
-        if not self.synced and self.rate < math.inf:
-            self.rate = max(self.rate, min(self._ceiling, rate))
-
-    def scale(self, factor: float, now: float) -> None:
-        """Multiply a found rate; a higher one is of use only where the present one brakes."""
-        if not self.synced and (factor < 1 or self.braked(now)):
-            self.rate = min(self._ceiling, factor * self.rate)
-            self._measured *= factor
-
-    def acquit(self, now: float) -> None:
-        """Forget what was measured: the refusals had another cause. The present rate stays, for what it is worth."""
-        if not self.synced:
-            self._start, self._mark, self._measured = (now, self.spent), None, 0.0
-
-    def grow(self, now: float, elapsed_s: float) -> None:
-        """Let a found rate grow for `elapsed_s` of clean answers, while it is what brakes."""
-        if self._mark is not None and not self.synced and now - self.braked_at < BRAKED_S:
-            over, least = MEASURED_GROWTH
-            share = max(least, over / max(1.0, now - self._mark[0])) if self._measured else GUESS_GROWTH
-            self.rate = min(self._ceiling, self.rate * (1 + share * min(elapsed_s, 1.0)))
-
-    def _found(self, rate: float) -> None:
-        self.rate = min(self._ceiling, rate)
-        self.burst = max(1.0, self.rate * ASSUMED_BURST_S)

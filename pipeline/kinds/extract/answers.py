@@ -1,7 +1,9 @@
 """From the words of an answer to items that are valid, or to the reason why not. Nothing is invented on the way.
 
 Strict JSON first; then what is around it (prose, a code fence, a thought) goes and json-repair mends commas, quotes
-and missing brackets in its strict mode, which refuses to fill a hole. The schema decides afterwards.
+and missing brackets in its strict mode, which refuses to fill a hole. Then the value is read as it can be meant: as the
+frame that was asked for, as a bare list or item, or as either inside a frame of the service's own (`arguments`, …),
+and the first reading that is valid stands. So a field that is called like a frame stays a field.
 """
 
 from __future__ import annotations
@@ -9,57 +11,74 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
-from functools import lru_cache, partial
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import json_repair
-from docreduce.values.errors import DocreduceError
-from jsonschema_rs import RegexOptions, Validator, validator_for
+from docreduce.kinds.extract.coercion import coerce_item
+from docreduce.kinds.extract.paths import EVIDENCE, Path, empty, parse_path, pruned, quotes_of, renumbered, shown
+from docreduce.kinds.extract.schema import elements, members
+from docreduce.kinds.extract.validation import schema_errors
+from docreduce.kinds.steps import InvalidAnswerError
 
-__all__ = ["InvalidAnswerError", "items_of", "rows_of", "schema_errors", "validator"]
+__all__ = ["ReadItem", "read_items", "read_rows"]
 
 MAX_REPAIR_CHARS = 200_000
 """json-repair is not linear in what is broken; a longer answer has to be valid by itself."""
 MAX_DEPTH = 200
 """An answer nested deeper is none. Python's own limit depends on its version, and json-repair's on the stack."""
-MAX_ERRORS = 5
-"""Errors of one answer that are named."""
-_REGEX_BYTES = 2**20
 _TOO_DEEP = f"/: nested more than {MAX_DEPTH} deep"
-
-Item = Mapping[str, Any]
-
-
-class InvalidAnswerError(DocreduceError):
-    """The answer cannot be used; the message says where and why."""
-
-    kind = "invalid_output"
+_FRAMES = ("arguments", "parameters", "input", "output", "result", "response", "answer", "data", "record", "item")
+"""Keys that models and services put around an answer."""
 
 
-def items_of(text: str, schema: str) -> list[Item]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadItem:
+    """One item of an answer: its `values` without what is empty, the `quotes` given for them, (path, words) in the
+    order of the answer, and what was `coerced`, by path as text."""
+
+    values: Mapping[str, Any]
+    quotes: Sequence[tuple[Path, str]]
+    coerced: Mapping[str, str]
+
+
+def read_items(text: str, schema: str) -> list[ReadItem]:
     """The items of an answer to one text. Raises InvalidAnswerError with the failing paths.
 
-    Three other shapes of the same answer are taken for it: a bare list of items, a tool call's frame around the
-    object, and, where the object has no "items", one item alone."""
-    value = _parse(text, "items")
-    if isinstance(value, list):
-        value = {"items": value}
-    elif isinstance(value, dict) and "items" not in value:
-        value = {"items": [value]}
-    if errors := schema_errors(value, schema):
-        raise InvalidAnswerError("; ".join(errors))
-    items: list[Item] = value["items"]
-    return items
+    Other shapes of the same answer are taken for it: a bare list of items, one item alone, and each of them inside a
+    frame. Items in which nothing is filled are none."""
+    value = _parse(text)
+    item_schema = _item_schema(schema)
+    said: list[str] = []
+    best: tuple[int, list[ReadItem]] | None = None
+    for items in _readings(value):
+        read = [_read(item, item_schema) if isinstance(item, dict) else item for item in items]
+        read = [item for item in read if not isinstance(item, tuple) or item[1].values]
+        errors = schema_errors({"items": [item[0] if isinstance(item, tuple) else item for item in read]}, schema)
+        if errors:
+            # What was asked for says best what is wrong with it: a list of items in its frame.
+            said = errors if not said or items is (value.get("items") if isinstance(value, dict) else None) else said
+            continue
+        unknown = sum(_undeclared(item, item_schema) for item, _ in read)
+        if best is None or unknown < best[0]:
+            best = unknown, [one for _, one in read]
+        if best[0] == 0:
+            break
+    if best is None:
+        raise InvalidAnswerError("; ".join(said or ["/: no items"]))
+    return best[1]
 
 
-def rows_of(text: str, rows: Sequence[int], schema: str) -> dict[int, list[Item]]:
+def read_rows(text: str, rows: Sequence[int], schema: str) -> dict[int, list[ReadItem]]:
     """The items by row number, of those `rows` that are there once and valid; the others are missing.
 
-    `schema` is that of the answer to one text. Raises InvalidAnswerError where the answer has no rows at all."""
-    value = _parse(text, "rows")
+    Raises InvalidAnswerError where the answer has no rows at all."""
+    value = _parse(text)
+    while isinstance(value, dict) and "rows" not in value and (inner := _framed(value)):
+        value = inner[0]
     answered = value.get("rows") if isinstance(value, dict) else value
     if not isinstance(answered, list):
         raise InvalidAnswerError('/: no "rows"')
@@ -67,52 +86,75 @@ def rows_of(text: str, rows: Sequence[int], schema: str) -> dict[int, list[Item]
     for row in answered:
         if isinstance(row, dict) and isinstance(row.get("row"), int) and not isinstance(row["row"], bool):
             by_row.setdefault(row["row"], []).append({"items": row.get("items")})
-    return {
-        row: by_row[row][0]["items"]
-        for row in rows
-        if len(by_row.get(row, ())) == 1 and not schema_errors(by_row[row][0], schema)
-    }
+    read: dict[int, list[ReadItem]] = {}
+    for row in rows:
+        if len(by_row.get(row, ())) == 1 and isinstance(by_row[row][0]["items"], list):
+            try:
+                read[row] = read_items(json.dumps(by_row[row][0], ensure_ascii=False), schema)
+            except InvalidAnswerError:
+                continue
+    return read
 
 
-def schema_errors(value: Any, schema: str) -> list[str]:
-    """What is wrong with `value` by `schema`, as "path: reason", at most MAX_ERRORS; empty where it is valid."""
-    try:
-        errors = islice(validator(schema).iter_errors(value), MAX_ERRORS)
-        return [f"/{'/'.join(map(str, error.instance_path))}: {error.message[:300]}" for error in errors]
-    except (ValueError, RecursionError) as error:  # nested too deeply, text that is no Unicode
-        return [f"/: {error}"]
+def _read(item: Mapping[str, Any], schema: Any) -> tuple[Any, ReadItem]:
+    """The item's fields in the schema's types, to be validated, and the item read. Its evidence is no reason to refuse
+    it: what is no words is left out."""
+    fields, changed = coerce_item({name: part for name, part in item.items() if name != EVIDENCE}, schema)
+    values = pruned(fields) or {}
+    quotes = quotes_of(item)
+    if _holes(fields):
+        quotes = [(new, words) for path, words in quotes if (new := renumbered(fields, path)) is not None]
+        moved = ((renumbered(fields, parse_path(path)), said) for path, said in changed.items())
+        changed = {shown(new): said for new, said in moved if new is not None}
+    return fields, ReadItem(values=values, quotes=quotes, coerced=changed)
+
+
+def _holes(value: Any) -> bool:
+    """Whether a list in `value` has elements in which nothing is filled: those behind them move up."""
+    if isinstance(value, dict):
+        return any(map(_holes, value.values()))
+    return isinstance(value, list) and any(empty(pruned(part)) or _holes(part) for part in value)
 
 
 @lru_cache(maxsize=64)
-def validator(schema: str) -> Validator:
-    """The compiled validator. Nothing is fetched, formats are checked, and patterns run on a linear-time engine.
-
-    Raises ValueError for what is no JSON Schema, a pattern that engine cannot do, a `$ref` that leads nowhere."""
-    return validator_for(
-        json.loads(schema),
-        offline=True,
-        validate_formats=True,
-        formats=_FORMATS,
-        pattern_options=RegexOptions(size_limit=_REGEX_BYTES),
-    )
+def _item_schema(schema: str) -> Any:
+    return json.loads(schema)["properties"]["items"]["items"]
 
 
-def _is(moment: type[date], form: str, text: str) -> bool:
-    """Whether it is a moment that Python and Arrow know: the RFC's year 0000 is none."""
-    try:
-        return bool(re.fullmatch(form, text, re.ASCII)) and moment.fromisoformat(text.upper()) is not None
-    except ValueError:
-        return False
+def _readings(value: Any) -> Iterator[list[Any]]:
+    """The lists of items that `value` can be meant as, the likeliest first."""
+    if isinstance(value, list):
+        yield value
+        return
+    if not isinstance(value, dict):
+        return
+    inner = value.get("items")
+    frame = [inner] if isinstance(inner, list) else [[inner]] if isinstance(inner, dict) else []
+    if len(value) == 1:
+        yield from frame
+    yield [value]
+    yield from frame
+    for inner in _framed(value):
+        yield from _readings(inner)
 
 
-_FORMATS: dict[str, Callable[..., bool]] = {  # RFC 3339
-    "date": partial(_is, date, r"\d{4}-\d\d-\d\d"),
-    "date-time": partial(_is, datetime, r"\d{4}-\d\d-\d\d[Tt ][\d:]{8}(\.\d+)?([Zz]|[+-]\d\d:\d\d)"),
-}
+def _framed(value: Mapping[str, Any]) -> list[Any]:
+    return [value[key] for key in _FRAMES if isinstance(value.get(key), dict | list)]
 
 
-def _parse(text: str, key: str) -> Any:
-    """The JSON value in `text`, out of a tool call's frame where `key` is not in it."""
+def _undeclared(value: Any, schema: Any) -> int:
+    """How many fields in `value` the schema does not name, at any depth: the reading with fewer is what was meant."""
+    if isinstance(value, list):
+        element = elements(schema)
+        return sum(_undeclared(part, element) for part in value) if element is not None else 0
+    fields = members(schema) if isinstance(value, dict) else {}
+    if not fields:
+        return 0
+    return sum(1 if name not in fields else _undeclared(part, fields[name]) for name, part in value.items())
+
+
+def _parse(text: str) -> Any:
+    """The JSON value in `text`."""
     body = text.strip().removeprefix("\ufeff")
     try:
         value = _DECODER.decode(body)
@@ -123,8 +165,7 @@ def _parse(text: str, key: str) -> Any:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InvalidAnswerError(f"/: half a surrogate pair: {error}") from error
-    framed = isinstance(value, dict) and key not in value
-    return next((value[k] for k in ("arguments", "parameters") if framed and isinstance(value.get(k), dict)), value)
+    return value
 
 
 def _check_depth(value: Any) -> None:

@@ -1,6 +1,8 @@
 """What the chunks of a document found, as one record or as a list of distinct ones, with their evidence.
 
-Everything is sorted by its place in the document first, so the answers' order of arrival changes nothing.
+Level by level: lists unite (elements.py), objects merge field by field, scalars vote. Everything is sorted by its place
+in the document first, so the answers' order of arrival changes nothing. What loses is not gone: its evidence stands
+beside the winner's, with the reason. What the schema asks of a record is asked here, of the whole.
 """
 
 from __future__ import annotations
@@ -8,201 +10,341 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
+from docreduce.kinds.extract.elements import Group, breaks_off, united
+from docreduce.kinds.extract.found import Found, elements_of
+from docreduce.kinds.extract.grounding import value_in_quote
 from docreduce.kinds.extract.names import Groups, near_equal_names, normalize
+from docreduce.kinds.extract.paths import Path, empty, fields_of, shown
+from docreduce.kinds.extract.schema import Extraction, alternatives, elements, members
+from docreduce.kinds.extract.validation import validator
 from docreduce.text.alignment import Quote, page_at
-from docreduce.values import Evidence, Mark, Span
+from docreduce.values import Mark
 
-__all__ = ["Conflict", "Found", "merge"]
+__all__ = ["Conflict", "Merged", "merge", "missing_in"]
 
 Conflict: TypeAlias = Literal["majority", "first", "longest"]
 Record: TypeAlias = dict[str, Any]
+Row: TypeAlias = dict[str, Any]
+Part: TypeAlias = tuple[Found, Path, Any]
+"""A value, with the item it was found in and its path there."""
 
-OPEN_SPANS = 16
-"""How many overlapping mentions of one value an item is compared with."""
+MAX_MISSING = 20
+"""Paths of one record that are named as missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One item of one chunk's answer. `values` are its fields that are not null; `quotes` the words given for
-    them; `span` is the chunk's; `ordinal` the item's place in the answer."""
+class Merged:
+    """The `records` in the order of the document; `evidence` by the contract's columns, `reason` beside them: why a
+    row's value was not chosen, or what else is to be known of it; `missing`: by record what the schema asks for and
+    nobody found, as "path: reason"; `aliases`: pairs of records whose keys may be one thing under two names."""
 
-    chunk: int
-    span: Span
-    ordinal: int
-    values: Mapping[str, Any]
-    quotes: Mapping[str, tuple[Quote, ...]]
-
-    def spans(self, field: str) -> list[Span]:
-        """Where `field`'s evidence stands."""
-        return [quote.span for quote in self.quotes.get(field, ()) if quote.span]
-
-    def position(self) -> int:
-        """Where it begins in the document: its first evidence, else its chunk."""
-        return min((span.start for field in self.values for span in self.spans(field)), default=self.span.start)
+    records: list[Record]
+    evidence: list[Row]
+    missing: dict[int, list[str]]
+    aliases: list[tuple[int, int]]
 
 
-def merge(
-    found: Sequence[Found],
-    fields: Sequence[str],
-    *,
-    one: bool,
-    key: Sequence[str] = (),
-    conflict: Conflict = "majority",
-    marks: Sequence[Mark] = (),
-) -> tuple[list[Record], list[Evidence]]:
-    """The records of what was `found`, in the order of the document, and their evidence, united.
+def merge(found: Sequence[Found], extraction: Extraction, *, marks: Sequence[Mark] = ()) -> Merged:
+    """The records of what was `found`, and their evidence.
 
-    With `one`, exactly one record of everything. Otherwise the distinct items: with `key`, items are the same when
-    all key fields agree after normalization or are near-equal names. Without one, or where an item has no key field
-    at all, they are the same when they agree in all fields and stand at the same place (overlapping evidence, or
-    none at all); an item that another chunk saw more of, at the same place, is part of that one: chunks that
-    overlap see the same words twice.
+    With cardinality one exactly one record of everything; otherwise the distinct items. A scalar is the one most
+    chunks agree on, the first in the document, or the longest, as the job says; ties go to values whose evidence
+    was found, then to the first. `support` counts the chunks that agree, `conflict` says whether another one did not.
+    A list is never longer than its `maxItems`, and has nothing twice with `uniqueItems`."""
+    ordered = sorted((item for item in found if item.values), key=lambda item: (*item.order(), item.ordinal))
+    merging = _Merging(extraction, [mark for mark in marks if mark.kind == "page"])
+    aliases: list[tuple[int, int]] = []
+    if extraction.table.cardinality == "one":
+        groups = [[(item, (), item.values) for item in ordered]]
+    else:
+        answers: dict[Hashable, list[Part]] = defaultdict(list)
+        for item in ordered:
+            answers[item.order()].append((item, (), item.values))
+        key = extraction.keys.get((), ())
+        distinct = united([elements_of(items) for items in answers.values()], key)
+        distinct, aliases = _misspelt(distinct, key)
+        groups = [[(one.found, (), one.value) for one in group.members] for group in distinct]
+    records = []
+    for number, parts in enumerate(groups):
+        merging.item = number
+        merged = merging.object(parts, _item_schema(extraction), ())
+        records.append({name: merged.get(name) for name in extraction.fields})
+    _propose(merging.rows, aliases, {shown(path) for path in extraction.keys.get((), ())})
+    missing = {at: said for at, record in enumerate(records) if (said := missing_in(record, extraction))}
+    return Merged(records=records, evidence=merging.rows, missing=missing, aliases=aliases)
 
-    A field is None where nobody found it; otherwise its value is chosen by `conflict`: the one most chunks agree on,
-    the first in the document, or the longest; ties go to values whose evidence was found, then to the first.
-    `support` counts the chunks that agree, `conflict` says whether another one did not; holders of a key field agree:
-    that is what made them one item."""
-    ordered = sorted(
-        (item for item in found if item.values),
-        key=lambda item: (item.position(), item.span.start, item.chunk, item.ordinal),
+
+def _propose(rows: Sequence[Row], aliases: Sequence[tuple[int, int]], keys: set[str]) -> None:
+    """Say at the key of each item which others may be the same under another name."""
+    others: dict[int, list[int]] = defaultdict(list)
+    for one, other in aliases:
+        others[one].append(other)
+        others[other].append(one)
+    for row in rows:
+        if row["item"] in others and row["field"] in keys:
+            said = f"may be another name of item {', '.join(map(str, others[row['item']]))}"
+            row["reason"] = f"{row['reason']}; {said}" if row["reason"] else said
+
+
+def missing_in(record: Mapping[str, Any], extraction: Extraction) -> list[str]:
+    """What the schema asks of a whole record and this one has not, as "path: reason"."""
+    schema = _item_schema(extraction)
+    errors = validator(extraction.record_schema).iter_errors(_filled(record, schema))
+    said = []
+    for _, error in zip(range(MAX_MISSING), errors, strict=False):
+        path = shown(tuple(error.instance_path))
+        lacking = getattr(error.kind, "property", None)
+        said.append(
+            f"{path}.{lacking}".removeprefix(".") + ": missing" if lacking else f"{path}: {error.message[:200]}"
+        )
+    return said
+
+
+@lru_cache(maxsize=16)
+def _parsed(schema: str) -> Any:
+    return json.loads(schema)
+
+
+def _item_schema(extraction: Extraction) -> Any:
+    return _parsed(extraction.item_schema)
+
+
+def _filled(value: Any, schema: Any) -> Any:
+    """`value` with null where the schema allows it, [] for a list that nothing was found for, else without."""
+    if isinstance(value, list):
+        return [_filled(part, elements(schema)) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    fields = members(schema)
+    whole = {name: _filled(part, fields.get(name)) for name, part in value.items() if part is not None}
+    for name, inner in fields.items():
+        if name not in whole:
+            if _takes_null(inner):
+                whole[name] = None
+            elif any(one.get("type") == "array" for one in alternatives(inner)):
+                whole[name] = []
+    return whole
+
+
+def _takes_null(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return schema is not False
+    kinds = schema.get("type", "null" if not schema.keys() & {"anyOf", "oneOf", "allOf", "enum", "const"} else ())
+    if "enum" in schema:
+        return None in schema["enum"]
+    return "null" in (kinds if isinstance(kinds, list) else [kinds]) or any(
+        _takes_null(branch) for word in ("anyOf", "oneOf") for branch in schema.get(word, ())
     )
-    pages = [mark for mark in marks if mark.kind == "page"]
-    records: list[Record] = []
-    evidence: list[Evidence] = []
-    for items in [ordered] if one else _same(ordered, key):
-        record: Record = dict.fromkeys(fields)
-        for field in fields:
-            camps = _camps(items, field, conflict)
-            if camps:
-                is_key = field in key and not one
-                agreeing = [item for camp in camps for item in camp] if is_key else camps[0]
-                values = [item.values[field] for item in camps[0]]
-                record[field] = max(values, key=_length) if conflict == "longest" else values[0]
-                evidence += _evidence(len(records), field, agreeing, pages, conflict=len(camps) > 1 and not is_key)
-        records.append(record)
-    return records, evidence
 
 
-def _same(items: Sequence[Found], key: Sequence[str]) -> list[list[Found]]:
-    groups = Groups(len(items))
-    keyed = [at for at, item in enumerate(items) if any(field in item.values for field in key)]
-    _unite_by_key(groups, items, keyed, key)
-    _unite_by_place(groups, items, sorted({*range(len(items))}.difference(keyed)))
-    return [[items[at] for at in members] for members in groups.members()]
-
-
-def _unite_by_key(groups: Groups, items: Sequence[Found], members: Sequence[int], key: Sequence[str]) -> None:
-    first: dict[tuple[Hashable, ...], int] = {}
-    for at in members:
-        same = tuple(normalize(items[at].values.get(field)) for field in key)
-        groups.unite(at, first.setdefault(same, at))
-    # Near-equal in one key field, equal in all the others.
+def _misspelt(groups: list[Group], key: Sequence[tuple[str, ...]]) -> tuple[list[Group], list[tuple[int, int]]]:
+    """The groups, united where one key field is another spelling of the other's and nothing else differs; and the
+    pairs of them that may be one thing under two names: all words of one are among the other's."""
+    if not key:
+        return groups, []
+    sets = Groups(len(groups))
+    keyed = [tuple(group.scalars.get(path) for path in key) for group in groups]
     for place in range(len(key)):
-        others: dict[tuple[Hashable, ...], dict[str, int]] = defaultdict(dict)
-        for same, at in first.items():
-            if isinstance(name := same[place], str):
-                others[(*same[:place], *same[place + 1 :])][name] = at
+        others: dict[Hashable, dict[str, int]] = defaultdict(dict)
+        for at, values in enumerate(keyed):
+            if isinstance(name := values[place], str):
+                others[(*values[:place], *values[place + 1 :])].setdefault(name, at)
         for names in others.values():
             for left, right in near_equal_names(names):
-                groups.unite(names[left], names[right])
+                one, two = groups[names[left]].scalars, groups[names[right]].scalars
+                if all(two.get(path, value) == value for path, value in one.items() if path != key[place]):
+                    sets.unite(names[left], names[right])
+    joined = []
+    for first, *rest in sets.members():
+        for other in rest:
+            groups[first].members += groups[other].members
+        groups[first].members.sort(key=lambda one: (*one.found.order(), one.found.ordinal))
+        joined.append(groups[first])
+    return joined, _aliases([group.scalars.get(key[0]) for group in joined])
 
 
-def _unite_by_place(groups: Groups, items: Sequence[Found], members: Sequence[int]) -> None:
-    plain = {at: {field: normalize(value) for field, value in items[at].values.items()} for at in members}
-    placed: dict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)  # by one value, and by all of them
-    unplaced: dict[Hashable, int] = {}
-    for at, values in plain.items():
-        everything = frozenset(values.items())
-        spans = [(field, span) for field in values for span in items[at].spans(field)]
-        for field, span in spans:
-            placed[field, values[field]].append((span.start, span.end, at))
-            placed[field, everything].append((span.start, span.end, at))
-        if not spans:
-            groups.unite(at, unplaced.setdefault(everything, at))
-    # What one chunk saw in part joins what another saw of it in full: one such whole each, the first.
-    absorbed: set[int] = set()
-    for left, right in sorted({pair for spans in placed.values() for pair in _overlapping(spans)}):
-        if plain[left] == plain[right]:
-            groups.unite(left, right)
-        for part, whole in ((left, right), (right, left)):
-            less = plain[part].items() < plain[whole].items()
-            if less and part not in absorbed and items[part].chunk != items[whole].chunk:
-                groups.unite(part, whole)
-                absorbed.add(part)
-    _unite_ambiguous(groups, items, plain)
+def _aliases(names: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Pairs of names of which one is the other without some of its words: Acme, Acme Holdings."""
+    by_words: dict[tuple[str, ...], int] = {}
+    for at, name in enumerate(names):
+        if isinstance(name, str):
+            by_words.setdefault(tuple(name.split(" ")), at)
+    pairs = set()
+    for words, at in by_words.items():
+        for end in range(1, min(len(words), 12)):
+            if (other := by_words.get(words[:end])) is not None and not any(map(str.isdecimal, words)):
+                pairs.add((min(at, other), max(at, other)))
+    return sorted(pairs)
 
 
-def _unite_ambiguous(groups: Groups, items: Sequence[Found], plain: Mapping[int, Mapping[str, Hashable]]) -> None:
-    """Chunks that overlap, and each names once what stands in many places: the thing is meant, not the place."""
-    alike: dict[Hashable, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for at, values in plain.items():
-        if any(quote.ambiguous for quotes in items[at].quotes.values() for quote in quotes):
-            alike[frozenset(values.items())][items[at].chunk].append(at)
-    for by_chunk in alike.values():
-        once = sorted(
-            (members[0] for members in by_chunk.values() if len(members) == 1), key=lambda at: items[at].span.start
-        )
-        for left, right in pairwise(once):
-            if items[right].span.start < items[left].span.end:
-                groups.unite(left, right)
+@dataclass(slots=True)
+class _Camp:
+    """The parts that agree in a value."""
+
+    parts: list[Part] = field(default_factory=list)
+    reason: str | None = None
+
+    def chunks(self) -> int:
+        return len({found.chunk for found, _, _ in self.parts})
+
+    def spans(self) -> list[tuple[Found, Quote]]:
+        return [(found, quote) for found, path, _ in self.parts for quote in found.quotes_at(path) if quote.span]
 
 
-def _overlapping(spans: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
-    """Pairs of members whose spans (start, end, member) overlap, each with the last OPEN_SPANS before it."""
-    pairs: list[tuple[int, int]] = []
-    before: list[tuple[int, int]] = []
-    for start, end, at in sorted(spans):
-        before = [(stop, other) for stop, other in before if stop > start][-OPEN_SPANS:]
-        pairs += [(min(at, other), max(at, other)) for _, other in before if other != at]
-        before.append((end, at))
-    return pairs
+class _Merging:
+    """One record after the other: values come back, rows of evidence are kept."""
+
+    def __init__(self, extraction: Extraction, pages: Sequence[Mark]) -> None:
+        self.rows: list[Row] = []
+        self.item = 0
+        self._conflict: Conflict = extraction.table.conflict
+        self._keys = extraction.keys
+        self._many = extraction.table.cardinality == "many"
+        self._pages = pages
+
+    def value(self, parts: Sequence[Part], schema: Any, path: Path) -> Any:
+        kinds = {type(value) if isinstance(value, dict | list) else None for _, _, value in parts}
+        if kinds == {dict}:
+            return self.object(parts, schema, path)
+        return self._list(parts, schema, path) if kinds == {list} else self._vote(parts, schema, path)
+
+    def object(self, parts: Sequence[Part], schema: Any, path: Path) -> Record:
+        fields = members(schema)
+        names = dict.fromkeys([*fields, *(name for _, _, value in parts for name in value)])
+        record = {}
+        for name in names:
+            inner = [(found, (*at, name), value[name]) for found, at, value in parts if not empty(value.get(name))]
+            if inner:
+                record[name] = self.value(inner, fields.get(name), (*path, name))
+        return record
+
+    def _list(self, parts: Sequence[Part], schema: Any, path: Path) -> list[Any]:
+        lists = [
+            elements_of([(found, (*at, index), part) for index, part in enumerate(value)]) for found, at, value in parts
+        ]
+        strings = all(isinstance(element.value, str) for one in lists for element in one)
+        groups = united(lists, self._keys.get(fields_of(path), ()), strings=strings)
+        unique = any(one.get("uniqueItems") is True for one in alternatives(schema))
+        most = min((one["maxItems"] for one in alternatives(schema) if "maxItems" in one), default=len(groups))
+        inner = elements(schema)
+        record: list[Any] = []
+        seen: set[str] = set()
+        for group in groups:
+            before = len(self.rows)
+            value = self.value([(e.found, e.path, e.value) for e in group.members], inner, (*path, len(record)))
+            same = json.dumps(value, sort_keys=True)
+            twice = unique and same in seen
+            if twice or len(record) >= most:
+                for row in self.rows[before:]:
+                    row["chosen"] = False
+                    row["reason"] = "uniqueItems: it is there already" if twice else f"maxItems: {most}"
+                continue
+            seen.add(same)
+            record.append(value)
+        return record
+
+    # --- scalars ---------------------------------------------------------------------------------------------
+
+    def _vote(self, parts: Sequence[Part], schema: Any, path: Path) -> Any:
+        by_value: dict[Hashable, _Camp] = defaultdict(_Camp)
+        for part in parts:
+            by_value[normalize(part[2])].parts.append(part)
+        camps = list(by_value.values())
+        if len(camps) > 1:
+            camps = self._ranked(camps)
+        winner = camps[0]
+        values = [value for _, _, value in winner.parts]
+        chosen = max(values, key=_length) if self._conflict == "longest" else values[0]
+        # Holders of a key field agree in what they name: that is what made them one item.
+        key = self._many and fields_of(path) in self._keys.get((), ()) and len(fields_of(path)) == len(path)
+        conflict = not key and any(camp.reason is None or not camp.reason.startswith("cut") for camp in camps[1:])
+        for camp in camps:
+            said = None
+            if camp is not winner:
+                said = "another spelling of the key" if key else camp.reason or self._why(winner, camp)
+            self._rows(camp, path, schema, chosen=camp is winner, conflict=conflict, reason=said)
+        return chosen
+
+    def _ranked(self, camps: list[_Camp]) -> list[_Camp]:
+        """The best first. What broke off at the border of its chunk, inside what another one saw whole, is none."""
+        placed = [(camp, camp.spans()) for camp in camps]
+        for camp, spans in placed:
+            others = [quote for other, theirs in placed if other is not camp for _, quote in theirs]
+            if spans and all(_cut_off(found, quote, others) for found, quote in spans):
+                camp.reason = "cut at the border of its chunk; another chunk has the whole"
+
+        def rank(camp: _Camp) -> tuple[bool, int, bool]:
+            weight = camp.chunks()
+            if self._conflict == "longest":
+                weight = max(_length(value) for _, _, value in camp.parts)
+            first = self._conflict == "first"
+            return camp.reason is not None, 0 if first else -weight, not (first or camp.spans())
+
+        return sorted(camps, key=rank)  # the first in the document where ranks are equal
+
+    def _why(self, winner: _Camp, camp: _Camp) -> str:
+        if self._conflict != "majority":
+            return f"conflict = {self._conflict}: another value is the {self._conflict}"
+        ours, theirs = camp.chunks(), winner.chunks()
+        if ours < theirs:
+            return f"majority: {theirs} chunks have another value, {ours} this one"
+        if not camp.spans() and winner.spans():
+            return "as many chunks have another value, whose words were found"
+        return "as many chunks have another value, which stands earlier"
+
+    def _rows(self, camp: _Camp, path: Path, schema: Any, *, chosen: bool, conflict: bool, reason: str | None) -> None:
+        rows: dict[Any, Row] = {}
+        support = camp.chunks()
+        for found, at, value in camp.parts:
+            for quote in found.quotes_at(at) or (Quote(None, None, "none"),):
+                if quote.span in rows:
+                    continue
+                span = quote.span
+                if quote.text is None and (isinstance(value, bool) or _closed(schema)):
+                    said = "a category or yes or no: it need not stand in the text"
+                else:
+                    said = None
+                elsewhere = f"also at {', '.join(map(str, quote.elsewhere))}" if quote.elsewhere else None
+                rows[span] = {
+                    "item": self.item,
+                    "field": shown(path),
+                    "value": json.dumps(value, ensure_ascii=False),
+                    "quote": quote.text,
+                    "char_start": span.start if span else None,
+                    "char_end": span.end if span else None,
+                    "page": page_at(self._pages, span.start) if span else None,
+                    "alignment": quote.alignment,
+                    "value_in_quote": value_in_quote(value, quote.text, schema) if quote.text else None,
+                    "ambiguous": quote.ambiguous,
+                    "chosen": chosen,
+                    "chunk": found.chunk,
+                    "support": support,
+                    "conflict": conflict,
+                    "coerced": found.coerced.get(shown(at)) if found.coerced else None,
+                    "reason": "; ".join(filter(None, (reason, said, elsewhere))) or None,
+                }
+        if len(rows) > 1:
+            rows.pop(None, None)  # words that are found nowhere say nothing beside words that are
+        self.rows += sorted(rows.values(), key=lambda row: -1 if row["char_start"] is None else row["char_start"])
 
 
-def _camps(items: Sequence[Found], field: str, conflict: Conflict) -> list[list[Found]]:
-    """The items that have `field`, those together that agree in it, the best first."""
-    camps: dict[Hashable, list[Found]] = defaultdict(list)
-    for item in items:
-        if field in item.values:
-            camps[normalize(item.values[field])].append(item)
-
-    def rank(camp: list[Found]) -> tuple[int, bool]:
-        if conflict == "first":
-            return 0, False
-        weight = len({item.chunk for item in camp})
-        if conflict == "longest":
-            weight = max(_length(item.values[field]) for item in camp)
-        return -weight, not any(item.spans(field) for item in camp)
-
-    return sorted(camps.values(), key=rank)  # the first in the document where ranks are equal
+def _closed(schema: Any) -> bool:
+    return any("enum" in one or "const" in one for one in alternatives(schema))
 
 
-def _evidence(
-    number: int, field: str, agreeing: Sequence[Found], pages: Sequence[Mark], *, conflict: bool
-) -> list[Evidence]:
-    rows: dict[Span | None, Evidence] = {}
-    support = len({item.chunk for item in agreeing})
-    for item in agreeing:
-        for quote in item.quotes.get(field) or (Quote(None, None, "none"),):
-            if quote.span not in rows:
-                rows[quote.span] = Evidence(
-                    item=number,
-                    field=field,
-                    value=json.dumps(item.values[field], ensure_ascii=False),
-                    quote=quote.text,
-                    span=quote.span,
-                    alignment=quote.alignment,
-                    chunk=item.chunk,
-                    page=page_at(pages, quote.span.start) if quote.span else None,
-                    support=support,
-                    conflict=conflict,
-                )
-    if len(rows) > 1:
-        rows.pop(None, None)  # words that are found nowhere say nothing beside words that are
-    return sorted(rows.values(), key=lambda row: row.span.start if row.span else -1)
+def _cut_off(found: Found, quote: Quote, others: Sequence[Quote]) -> bool:
+    """Whether the words reach an edge of their chunk and are a part of words that another one has."""
+    span = quote.span
+    if span is None or not breaks_off(span, found.span):
+        return False
+    return any(
+        other.span and other.span != span and other.span.start <= span.start and span.end <= other.span.end
+        for other in others
+    )
 
 
 def _length(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""Values of a kind that stand in a text: dates, numbers, addresses, codes, laws, parties.
+"""Values of a kind that stand in a text: dates, numbers, what has a format, what matches a pattern.
 
 Every finder gives `Found` with the exact words and what they mean, in the order of the text. All patterns
 bound their repeats, so time is linear in the text; a pattern of the user's runs under a time limit.
@@ -13,11 +13,14 @@ from datetime import date
 
 import regex
 
-__all__ = ["CODE", "FORMATS", "Found", "dates", "laws", "matches", "numbers", "parties", "spans"]
+__all__ = ["FORMATS", "Found", "dates", "matches", "numbers", "spans"]
 
 PATTERN_TIMEOUT_S = 0.5
-MAX_REPEAT = 10_000  # product of a pattern's counted repeats: beyond it compiling takes seconds
-MAX_FOUND = 2_000  # values of one kind looked at in one text
+"""A user's pattern may be exponential in `regex`; what it found until then counts."""
+MAX_REPEAT = 10_000
+"""Product of a pattern's counted repeats: beyond it compiling takes seconds."""
+MAX_FOUND = 10_000
+"""Values of one kind looked at in one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Found:
 FORMATS = {
     "email": regex.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,5}\p{L}{2,24}(?!\w)"),
     "uri": regex.compile(r"\b(?:https?|ftp)://[^\s<>\"'）」]{1,2000}[^\s<>\"'）」.,;:!?)\]}]|\bwww\.[\w./-]{3,200}\w"),
+    "date-time": regex.compile(r"(?<!\d)\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)(?!\d)"),
     "ipv4": regex.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"),
     "uuid": regex.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
     "phone": regex.compile(r"(?<![\w.])(?:\+\d|\(0\d|0\d|\(\d{3}\) ?\d)[\d() .-]{5,18}\d(?!\w)"),
@@ -41,20 +45,11 @@ FORMATS = {
 }
 """JSON Schema formats and well-known names, to the words that have them."""
 
-_MONTHS = (
-    "jan(?:uary|uar)?|jän(?:ner)?",
-    "feb(?:ruary|ruar)?",
-    "mar(?:ch)?|märz",
-    "apr(?:il)?",
-    "may|mai",
-    "june?|juni",
-    "july?|juli",
-    "aug(?:ust)?",
-    "sept?(?:ember)?",
-    "oct(?:ober)?|okt(?:ober)?",
-    "nov(?:ember)?",
-    "dec(?:ember)?|dez(?:ember)?",
+_MONTH_FORMS = (
+    "jan(?:uary|uar)?|jän(?:ner)? feb(?:ruary|ruar)? mar(?:ch)?|märz apr(?:il)? may|mai june?|juni july?|juli "
+    "aug(?:ust)? sept?(?:ember)? oct(?:ober)?|okt(?:ober)? nov(?:ember)? dec(?:ember)?|dez(?:ember)?"
 )
+_MONTHS = _MONTH_FORMS.split()
 _MONTH = rf"(?P<month>(?:{'|'.join(_MONTHS)})(?!\p{{L}})\.?)"
 _DATES = tuple(
     regex.compile(pattern, regex.IGNORECASE)
@@ -75,42 +70,10 @@ _NUMBER = regex.compile(
     regex.IGNORECASE,
 )
 _SCALE = {"th": 1e3, "ts": 1e3, "mi": 1e6, "bi": 1e9, "mr": 1e9, "tr": 1e12}  # by the word's first two letters
-CODE = regex.compile(r"(?<![\w/.-])(?=[\w/.-]{0,40}\d)[\p{L}\d][\w/.-]{0,40}[\p{L}\d](?![\w/-])")
-"""A word with a digit in it: identifiers, numbers of files and invoices."""
-
-_LAW_STOP = (
-    r"(?!(?i:without|and|excluding|exclusive|applicable|as|with|except|in|for|or|giving|regardless|which|that|to|are|"
-    r"shall|will|other|notwithstanding|irrespective|any|all|is|this|the|its|where|such|from|then)\b)"
-)
-_WORD = rf"{_LAW_STOP}\p{{Lu}}[\p{{L}}'’-]{{1,30}}"
-_PAIR = r"(?:\s{1,20}and\s{1,20}(?:Wales|Herzegovina|Tobago|Barbuda)\b)"  # one country, two names
-_NAME = rf"{_WORD}(?:\s{{1,20}}(?:of\s{{1,20}})?{_WORD}){{0,3}}{_PAIR}?"
-_LAWS = (
-    regex.compile(
-        r"\b(?i:laws?)(?:\s{1,20}(?i:in\s{1,9}force\s{1,9}in|of))\s{1,20}(?:(?i:the)\s{1,20})?"
-        r"(?:(?i:state|commonwealth|province|canton|republic|kingdom)\s{1,20}(?i:of)\s{1,20})?"
-        rf"(?P<name>{_NAME})"
-    ),
-    regex.compile(rf"\bRecht\s(?:der|des)\s(?P<name>{_NAME})"),
-    regex.compile(r"\b(?P<name>(?:deutsche|österreichische|schweizerische|französische|englische)[mnrs]\sRecht)"),
-    regex.compile(r"\b(?P<name>(?:English|French|German|Swiss|Dutch|Scottish|Austrian)\slaw)\b"),
-    regex.compile(r"(?:適用|适用)(?P<name>\p{Han}{2,12}?)(?:法律|法規|法规)"),
-)
-_GOVERN = regex.compile(r"govern|constru|interpret|unterlieg|gilt|applicable law|適用|适用", regex.IGNORECASE)
-_FORMS = (
-    r"(?:Inc|Ltd|Corp|Co|L\.P|S\.A|B\.V|N\.V|N\.A|L\.L\.C)\b\.?|(?:Incorporated|LLC|Limited|Corporation|Company|LP|LLP|"
-    r"PLC|GmbH|AG|KG|SE|SAS|BV|Bank|Trust|Association|Foundation|University)\b"
-)
-_FORM = rf"(?:{_FORMS}|(?:INC|LTD|CORP|CO)\b\.?|(?:CORPORATION|LIMITED|COMPANY|INCORPORATED|BANK|TRUST|plc)\b)"
-_PARTY = regex.compile(
-    rf"(?<![\w&])(?<!\ban?\s{{1,3}})(?:[A-Z][\w&.'’/-]{{0,30}},?\s{{1,20}}(?:(?:of|and|&|the)\s{{1,20}})?){{1,8}}?{_FORM}"
-    rf"(?!\s{{1,9}}\p{{Lu}}\w{{0,20}},?\s{{1,9}}{_FORM})"
-)
-_BETWEEN = regex.compile(r"\b(?:between|among|zwischen)\b", regex.IGNORECASE)
 
 
 def dates(text: str) -> list[Found]:
-    """Calendar dates as YYYY-MM-DD; 3/4/2020 is read month first unless only day first can be."""
+    """Calendar dates as YYYY-MM-DD; 3/4/2020 is none, since nobody can tell the month from the day."""
     found = []
     for pattern in _DATES:
         for match in _limited(pattern, text):
@@ -119,9 +82,9 @@ def dates(text: str) -> list[Found]:
             if name := parts.get("month"):
                 month, day = _month(name), int(parts["d"])
             elif "a" in parts:
-                month, day = int(parts["a"]), int(parts["b"])
-                if month > 12:
-                    month, day = day, month
+                month, day = sorted((int(parts["a"]), int(parts["b"])))
+                if month < day <= 12:
+                    continue
             else:
                 month, day = int(parts["m"]), int(parts["d"])
             try:
@@ -145,36 +108,13 @@ def numbers(text: str) -> list[Found]:
         number = _number(parts["digits"], money)
         if number is not None:
             value = number * _scale(parts["scale"]) * (-1 if parts["sign"] in ("-", "−") else 1)
-            found.append(Found(match.start(), match.end(), value, money))
+            found.append(Found(match.start(), match.end(), round(value, 9), money))
     return found
 
 
 def spans(pattern: regex.Pattern[str], text: str) -> list[Found]:
     """The words that match `pattern`, as they stand."""
     return [Found(match.start(), match.end(), match[0]) for match in _limited(pattern, text)]
-
-
-def laws(text: str) -> list[Found]:
-    """Places or peoples whose law is named near "governed", "construed" or the like."""
-    found = []
-    for pattern in _LAWS:
-        for match in _limited(pattern, text):
-            near = text[max(0, match.start() - 300) : match.end() + 150]
-            if _GOVERN.search(near):
-                found.append(Found(match.start(), match.end("name"), " ".join(match["name"].split())))
-    return sorted(found, key=lambda item: item.start)
-
-
-def parties(text: str) -> list[Found]:
-    """Names with a legal form that follow the first "between" or "among" that any follow."""
-    for between in _limited(_BETWEEN, text):
-        start = between.end()
-        found: dict[str, Found] = {}
-        for match in _PARTY.finditer(text, start, min(len(text), start + 1_000)):
-            found.setdefault(" ".join(match[0].split()), Found(match.start(), match.end(), " ".join(match[0].split())))
-        if found:
-            return list(found.values())
-    return []
 
 
 def matches(pattern: str, text: str) -> list[Found]:

@@ -1,26 +1,27 @@
 """The [extract] table compiled: the schema checked and made self-contained, the examples proven, nothing sent.
 
-The schema of an answer is that of {"items": […]}: every field of an item may be absent or null, since a chunk is
-only a part of its document, and "evidence" stands beside them. What a local `$ref` refers to takes its place; one to
-a file or a URL is refused, as is a schema that refers to itself: a table has no type for that.
+The schema of an answer is that of {"items": […]}: at every depth a field may be absent or null and a list short, since
+a chunk is only a part of its document, and "evidence" stands beside the fields. What has to be there is asked of the
+merged record. What a local `$ref` refers to takes its place; one to a file or a URL is refused, as is a schema that
+refers to itself: a table has no type for that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from docreduce.config import ExtractSettings
-from docreduce.kinds.extract.answers import schema_errors, validator
-from docreduce.kinds.extract.prompts import EVIDENCE, quotes_of
+from docreduce.kinds.extract.paths import EVIDENCE, quotes_of
+from docreduce.kinds.extract.settings import ExtractSettings
+from docreduce.kinds.extract.validation import schema_errors, validator
 from docreduce.values.errors import JobError
 
-__all__ = ["Extraction", "compile_extraction", "self_contained"]
+__all__ = ["Extraction", "alternatives", "compile_extraction", "elements", "members", "self_contained"]
 
 MAX_SCHEMA_NODES = 20_000
 """Of the self-contained schema: `$ref`s that double each other grow without bound."""
@@ -30,22 +31,35 @@ _BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas"})
 _REPLACED = frozenset({"$ref", "$defs", "definitions"})  # what is referred to stands in its place
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "$comment"})
 _COMBINATORS = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "const"})
+_BRANCHES = ("anyOf", "oneOf", "allOf")
+_OF_THE_WHOLE = frozenset(
+    {
+        *("required", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas"),
+        *("minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains"),
+        *("not", "if", "then", "else", "unevaluatedProperties", "unevaluatedItems"),
+    }
+)
+"""What a part of the document cannot be held to: it may lack what another part has."""
 _TOP_LEVEL = ("allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "patternProperties")
-_WHOLE_ITEM = frozenset({"required", "minProperties", "dependentRequired", "additionalProperties", "$schema", "$id"})
+_FRAME = frozenset({"additionalProperties", "$schema", "$id"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Extraction:
     """What an extraction asks for: the job's `table`, and what was made of it. Schemas are compact JSON texts.
 
-    `item_schema` is the user's, self-contained; `schema` that of an answer to one text, `rows_schema` that of an
-    answer to packed rows. `examples`: (text, items as JSON)."""
+    `item_schema` is the user's, self-contained, and `record_schema` what it asks of a merged record; `schema` is that
+    of an answer to one text, `rows_schema` that of an answer to packed rows. `keys`: by the path of a list (no step
+    for the items themselves), the paths in its elements that make two of them the same. `examples`: (text, items as
+    JSON)."""
 
     table: ExtractSettings
     fields: tuple[str, ...]
     item_schema: str
+    record_schema: str
     schema: str
     rows_schema: str
+    keys: Mapping[tuple[str, ...], tuple[tuple[str, ...], ...]]
     examples: tuple[tuple[str, str], ...]
 
 
@@ -56,23 +70,67 @@ def compile_extraction(settings: ExtractSettings) -> Extraction:
     where, raw = _read_schema(settings.schema_)
     item = self_contained(raw, where)
     fields = tuple(item["properties"])
-    for field in settings.key:
-        if field not in fields:
-            raise JobError(f"extract.key: {field!r} is no field of the schema ({', '.join(fields)})")
-    schema = _compact(_object({"items": {"type": "array", "items": _chunk_level(item)}}))
-    rows = _object({"row": {"type": "integer"}, "items": {"type": "array", "items": _chunk_level(item)}})
+    items: dict[str, Any] = {"type": "array", "items": _chunk_level(item)}
+    if settings.cardinality == "one":
+        items["maxItems"] = 1
+    schema = _compact(_object({"items": items}))
+    rows = _object({"row": {"type": "integer"}, "items": items})
+    record = _compact({keyword: part for keyword, part in item.items() if keyword not in _FRAME})
     try:
         validator(schema)
+        validator(record)
     except ValueError as error:
         raise JobError(f"{where}: {_first_line(error)}") from error
     return Extraction(
         table=settings,
         fields=fields,
         item_schema=_compact(item),
+        record_schema=record,
         schema=schema,
         rows_schema=_compact(_object({"rows": {"type": "array", "items": rows}})),
+        keys=_keys(settings.key, item),
         examples=_examples(Path(settings.examples), schema, fields) if settings.examples else (),
     )
+
+
+def _keys(names: Sequence[str], item: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """The key paths by the list whose elements they tell apart. Raises JobError for what is no path of the schema."""
+    keys: dict[tuple[str, ...], tuple[tuple[str, ...], ...]] = {}
+    for name in names:
+        steps = (name,) if name in item["properties"] else tuple(name.replace("[]", "").split("."))
+        node: Any = item
+        begin = 0
+        for at, step in enumerate(steps):
+            fields = members(node)
+            if step not in fields:
+                where = ".".join(steps[:at])
+                said = f"{step!r} is no field of {where}" if at else f"{name!r} is no field of the schema"
+                raise JobError(f"extract.key: {said} ({', '.join(fields) or 'it has none'})")
+            node = fields[step]
+            element = elements(node)
+            if element is not None and at + 1 < len(steps):
+                node, begin = element, at + 1
+        keys[steps[:begin]] = (*keys.get(steps[:begin], ()), steps[begin:])
+    return keys
+
+
+def alternatives(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """`schema` and every schema that its `allOf`, `anyOf` and `oneOf` are made of."""
+    if isinstance(schema, Mapping):
+        yield schema
+        for word in _BRANCHES:
+            for branch in schema.get(word, ()):
+                yield from alternatives(branch)
+
+
+def members(schema: Any) -> dict[str, Any]:
+    """The fields of an object, by name, in the schema's order; empty where it has none."""
+    return {name: part for one in alternatives(schema) for name, part in one.get("properties", {}).items()}
+
+
+def elements(schema: Any) -> Any:
+    """The schema of a list's elements, or None."""
+    return next((one["items"] for one in alternatives(schema) if isinstance(one.get("items"), Mapping)), None)
 
 
 def self_contained(schema: Mapping[str, Any], where: str = "extract.schema") -> dict[str, Any]:
@@ -147,22 +205,46 @@ def _at(reference: str, root: Any, where: str) -> Any:
 
 
 def _chunk_level(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The item as a chunk may answer it: all fields optional and nullable, no others, evidence beside them."""
-    quotes = {"type": ["string", "array", "null"], "items": {"type": "string"}}
+    """The item as a chunk may answer it: all fields optional and nullable at every depth, evidence beside them."""
+    quotes: dict[str, Any] = {"type": ["string", "array", "null"], "items": {"type": ["string", "null"]}}
     evidence = {
         "type": ["object", "null"],
-        "description": "for every field that is filled, the words of the text it comes from, verbatim",
+        "description": "for every field that is filled, the words of the text it comes from, verbatim; "
+        "for a list a list of quotes, one an element",
         "properties": dict.fromkeys(item["properties"], quotes),
+        "additionalProperties": True,
     }
+    part = _part_of(item)
     return {
-        **{keyword: part for keyword, part in item.items() if keyword not in _WHOLE_ITEM},
+        **{keyword: inner for keyword, inner in part.items() if keyword not in _FRAME},
         "type": "object",
-        "properties": {
-            **{field: _nullable(schema) for field, schema in item["properties"].items()},
-            EVIDENCE: evidence,
-        },
+        "properties": {**part["properties"], EVIDENCE: evidence},
         "additionalProperties": False,
     }
+
+
+def _part_of(schema: Any) -> Any:
+    """`schema` as a part of the document can be held to it: what is inside may be missing, short or null."""
+    if not isinstance(schema, Mapping):
+        return schema
+    part: dict[str, Any] = {}
+    for keyword, inner in schema.items():
+        if keyword in _OF_THE_WHOLE:
+            continue
+        if keyword in {"properties", "patternProperties"}:
+            part[keyword] = {name: _nullable(_part_of(field)) for name, field in inner.items()}
+        elif keyword in {"items", "additionalProperties"} and isinstance(inner, Mapping):
+            part[keyword] = _nullable(_part_of(inner))
+        elif keyword == "prefixItems":
+            part[keyword] = [_nullable(_part_of(field)) for field in inner]
+        elif keyword in _BRANCHES:
+            # Short parts of two alternatives look alike: one of them is enough.
+            part["anyOf" if keyword == "oneOf" and "anyOf" not in schema else keyword] = list(map(_part_of, inner))
+        else:
+            part[keyword] = inner
+    if "oneOf" in part:
+        part["allOf"] = [*part.get("allOf", ()), {"anyOf": part.pop("oneOf")}]
+    return part
 
 
 def _nullable(schema: Any) -> Any:
@@ -194,7 +276,7 @@ def _examples(path: Path, schema: str, fields: tuple[str, ...]) -> tuple[tuple[s
         text, items = example["text"], example["items"]
         wrong = schema_errors({"items": items}, schema)
         for at, field in product(range(0 if wrong else len(items)), fields):
-            quotes = quotes_of(items[at], field)
+            quotes = [quote for path, quote in quotes_of(items[at]) if path[0] == field]
             if items[at].get(field) is not None and not quotes:
                 wrong.append(f"/items/{at}/evidence/{field}: missing, and {field!r} has a value")
             wrong += [

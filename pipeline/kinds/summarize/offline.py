@@ -1,182 +1,160 @@
-"""Extractive summary: the sentences of a text that speak most of what the whole text speaks of.
+"""Extractive summary: of each part of a text the sentences that speak most of what the whole text speaks of.
 
-A sentence scores the sum of its terms' log sentence frequency over the square root of its
-length: a centroid score (Radev et al. 2004) without the inverse frequency, as SumBasic weighs terms
-(Nenkova and Vanderwende 2005). Measured by `tests/benchmarks/offline_quality.py` it was a little ahead of
-TF-IDF centroid and LexRank. The digest is spread over equal parts of the text, and repetition is kept
-out by maximal marginal relevance (Carbonell and Goldstein 1998) over TF-IDF cosines. Deterministic.
+A sentence scores the sum of its terms' log frequency (of sentences) over the square root of its length, as SumBasic
+weighs terms (Nenkova and Vanderwende 2005). Every part of the text has its share of the words, and a term that
+was said counts half. Nothing is written that does not stand in the text, white space aside; no sentence comes twice.
+Deterministic; time is linear in the text. Measured beside lead sentences by `tests/benchmarks/offline_quality.py`.
 """
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import groupby
 
-import numpy as np
-import numpy.typing as npt
 import regex
-from docreduce.kinds.extract.offline_prose import CUT_MARK, Sentence, sentences, word_weight
+from docreduce.text.sentences import sentences, words
 
 __all__ = ["summarize"]
 
-SPREAD_WORDS = 75  # one part of the text for so many words of summary
-MAX_PARTS = 60
-MAX_POOL = 600  # candidates compared with each other
-RELEVANCE = 0.5  # MMR's lambda
-REPEATED = 0.6  # a cosine from which a sentence says what was said
-FULL_TERMS = 12  # shorter sentences are weighed as if they had so many: "Yes, absolutely." says little
-LEAD_BONUS = 0.15  # a paragraph's first sentence carries its topic
-OPENING_BONUS = 0.5  # a short text's first sentence says what it is about
-SHORT_TEXT = 1_000  # sentences up to this many words together are a short text
-DANGLING = 0.85  # "This", "However": refers to a sentence that may be missing
-CUT = 0.8
-STEM = 7  # characters of a word that count: inflection in English and German without a stemmer
-SHORTEN = 3  # a digest takes at most a third of its text …
-SHORTEST_WORDS = 50  # … but may always take so many words
+PART_WORDS = 75
+"""One part of the text for so many words of summary: about three sentences, so that each part is heard."""
+SHORTEN = 3
+"""A digest takes at most a third of its text, but may always take SHORTEST_WORDS."""
+SHORTEST_WORDS = 50
+STEM_CHARS = 7
+"""Characters of a word that count: inflection in European languages without a stemmer for each."""
+SAID = 0.5
+"""What a term that was said already still counts; 0 and 1 both score lower on the reports."""
+MIN_WORDS = 3
+"""A shorter sentence is a heading, a label or an interjection."""
+MAX_TOKEN_CHARS = 20
+"""Few tokens are longer: bounds what is counted of a text that has no sentence."""
 
-_TERM = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]+|(?:(?![\p{Han}\p{Hiragana}\p{Katakana}])[\p{L}\p{N}]){2,}")
-_HAN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
-_DANGLING = regex.compile(
-    r"[\"“„‘(]*(?:He|She|It|They|This|These|Those|That|However|But|And|So|Thus|Therefore|Such|His|Her|Their|"
-    r"Er|Sie|Es|Dies\w*|Aber|Und|Daher|Deshalb|Dazu|Dabei|Jedoch|[他她它此但而故亦])\b"
-)
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
+_CLUSTER = regex.compile(r"\X")
+_CJK_END = regex.compile(r"[\u3000-\u303f\uff00-\uffef]")  # no space is written after these
+_LETTER = regex.compile(r"[\p{L}\p{M}]")
+_TERM = regex.compile(r"(?:[\p{L}\p{N}][\p{M}]*+){2,}+|\p{L}\p{M}*+")
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+_BROKEN_LINE = regex.compile(r"(?<=-|[\p{Han}\p{Hiragana}\p{Katakana}，、。])[^\S\n]*+\n\s*+")
+_TERMINAL = regex.compile(r"[\p{Sentence_Terminal}…][\p{Pe}\p{Pf}\p{Pi}\"'*_\d]*+$|[\p{Thai}\p{Lao}]$")
+_MARK = regex.compile(r"\A(?:#{1,6}|[-*•‣–+>]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,5})[.)])\s++")
 
 
-@dataclass(frozen=True, slots=True)
-class _Vectors:
-    """TF-IDF of the sentences as coordinates: `values[i]` of term `columns[i]` in sentence `rows[i]`."""
-
-    rows: Ints
-    columns: Ints
-    values: Floats
-    frequency: Floats  # sentences a term stands in
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sentence:
+    text: str  # white space folded, a list's mark in front left out
+    words: int
+    terms: tuple[str, ...]  # sorted, so that sums of floats come out the same everywhere
 
 
-def summarize(text: str, *, max_words: int, max_tokens: int, count: Callable[[str], int], shorten: bool = True) -> str:
-    """A digest of `text` in its own sentences and order, in paragraphs; "" for white space only.
+def summarize(
+    source: str, *, max_words: int, max_tokens: int, count: Callable[[str], int], shorten: bool = False
+) -> str:
+    """A digest of `source` in its own sentences and order, a paragraph for each part of it; "" for white space only.
 
-    At most `max_words` words (a Han character is 0.6) and `max_tokens` tokens by `count`: sentences that
-    do not fit are left out. `shorten` also bounds it to a third of the text; switch it off for text that
-    is a digest already."""
-    found = sentences(text)
-    total = sum(sentence.words for sentence in found)
-    words = min(float(max_words), max(total / SHORTEN, SHORTEST_WORDS)) if shorten else float(max_words)
-    parts = max(1, min(MAX_PARTS, round(min(words, total) / SPREAD_WORDS)))
-    middle = np.cumsum([s.words for s in found]) - np.array([s.words for s in found]) / 2
-    part = np.minimum((middle / max(total, 1.0) * parts).astype(np.int64), parts - 1)
-    chosen = _choose(found, part, parts, words) if found else []
+    At most `max_words` words and `max_tokens` tokens by `count`: what does not fit is left out. `shorten` also bounds
+    it to a third of the text."""
+    found = _quotable(source)
+    total = sum(one.words for one in found)
+    room = min(max_words, max(total // SHORTEN, SHORTEST_WORDS)) if shorten else max_words
+    chosen = _choose(found, room)
     while chosen:  # the last chosen are the least worth
-        digest = _render(found, part, sorted(chosen))
-        if count(digest) <= max_tokens:
+        digest = _digest(found, chosen)
+        tokens = count(digest)
+        if tokens <= max_tokens:
             return digest
-        chosen = chosen[: min(len(chosen) - 1, max(1, int(len(chosen) * max_tokens / count(digest))))]
-    return _beginning(found[0].text if found else text, words, max_tokens, count)
+        chosen = dict(list(chosen.items())[: min(len(chosen) - 1, len(chosen) * max_tokens // tokens)])
+    return _beginning(found[0].text if found else source, room, max_tokens, count)
 
 
-def _terms(text: str) -> list[str]:
-    """The terms of `text`: word beginnings without case, character pairs for Chinese."""
-    terms: list[str] = []
+def _quotable(source: str) -> list[_Sentence]:
+    """The sentences that read as prose, each once; all of them where those are less than a fifth of the words."""
+    every: dict[str, _Sentence] = {}
+    prose: list[_Sentence] = []
+    for start, end in sentences(source):
+        text = " ".join(_BROKEN_LINE.sub("", _MARK.sub("", source[start:end])).split())
+        letters = len(_LETTER.findall(text))
+        key = unicodedata.normalize("NFKC", text).casefold()
+        if not letters or key in every:
+            continue
+        one = _Sentence(text=text, words=words(text), terms=_terms(text))
+        every[key] = one
+        if one.words >= MIN_WORDS and _TERMINAL.search(text) and 2 * letters >= len(text):
+            prose.append(one)
+    spoken = sum(one.words for one in prose)
+    return prose if 5 * spoken >= sum(one.words for one in every.values()) else list(every.values())
+
+
+def _terms(text: str) -> tuple[str, ...]:
+    """The terms of `text`: word beginnings without case, pairs of letters where a script has no spaces."""
+    terms: set[str] = set()
     for run in _TERM.findall(text):
-        if _HAN.match(run):
-            terms += [run[i : i + 2] for i in range(len(run) - 1)]
+        if _UNSPACED.match(run):
+            terms.update(run[i : i + 2] for i in range(max(1, len(run) - 1)))
         else:
-            terms.append(run.casefold()[:STEM])
-    return terms
+            terms.add(run.casefold()[:STEM_CHARS])
+    return tuple(sorted(terms))
 
 
-def _vectors(found: list[Sentence]) -> _Vectors:
-    vocabulary: dict[str, int] = {}
-    rows: list[int] = []
-    columns: list[int] = []
-    counts: list[float] = []
-    for row, sentence in enumerate(found):
-        for term, number in Counter(_terms(sentence.text)).items():
-            rows.append(row)
-            columns.append(vocabulary.setdefault(term, len(vocabulary)))
-            counts.append(1.0 + math.log(number))
-    row_ids, column_ids = np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64)
-    frequency = np.bincount(column_ids, minlength=len(vocabulary)).astype(np.float64)
-    values = np.array(counts) * np.log((len(found) + 1) / frequency)[column_ids]
-    norm = np.sqrt(np.bincount(row_ids, weights=values**2, minlength=len(found)))
-    return _Vectors(row_ids, column_ids, values / np.maximum(norm, 1e-9)[row_ids], frequency)
+def _choose(found: list[_Sentence], room: int) -> dict[int, int]:
+    """Indices into `found` with the part of the text each stands in, together at most `room` words.
 
+    In turns every part gives the best it has that fits, so the first ones chosen are the most worth."""
+    frequency = Counter(term for one in found for term in one.terms)
+    weight = {term: math.log1p(times) for term, times in frequency.items() if times > 1}
+    said: set[str] = set()
 
-def _scores(found: list[Sentence], vectors: _Vectors) -> Floats:
-    weight = np.where(vectors.frequency >= 2, np.log1p(vectors.frequency), 0.0)
-    length = np.bincount(vectors.rows, minlength=len(found))
-    spoken = np.bincount(vectors.rows, weights=weight[vectors.columns], minlength=len(found))
-    score: Floats = spoken / np.sqrt(np.maximum(length, FULL_TERMS))
-    for row, sentence in enumerate(found):
-        score[row] *= 1.0 + LEAD_BONUS * sentence.lead
-        score[row] *= DANGLING if _DANGLING.match(sentence.text) else 1.0
-        score[row] *= CUT if sentence.text.endswith(CUT_MARK) else 1.0
-    if sum(sentence.words for sentence in found) <= SHORT_TEXT:
-        score[0] *= 1.0 + OPENING_BONUS
-    return score / max(float(score.max()), 1e-9)
+    def score(row: int) -> float:
+        terms = found[row].terms
+        spoken = sum(weight.get(term, 0.0) * (SAID if term in said else 1.0) for term in terms)
+        return spoken / math.sqrt(max(1, len(terms)))
 
-
-def _choose(found: list[Sentence], part: Ints, parts: int, words: float) -> list[int]:
-    """Indices into `found`, the most worth first; each part of the text gets its share of `words` first."""
-    vectors = _vectors(found)
-    score = _scores(found, vectors)
-    weight = np.array([sentence.words for sentence in found])
-    best = [np.flatnonzero(part == number) for number in range(parts)]
-    pool = np.concatenate([rows[np.argsort(-score[rows], kind="stable")[: MAX_POOL // parts]] for rows in best])
-    cosine = _cosines(vectors, pool, len(found))
-    share = np.full(parts, words / parts)
-    free = np.ones(len(pool), dtype=bool)
-    nearest = np.zeros(len(pool))
-    left = words
-    chosen: list[int] = []
-    for shared in (True, False):
-        while True:
-            open_ = free & (weight[pool] <= left) & (nearest <= REPEATED)
-            if shared:
-                open_ &= share[part[pool]] >= np.minimum(weight[pool] / 2, words / parts)
-            if not open_.any():
-                break
-            value = RELEVANCE * score[pool] - (1 - RELEVANCE) * nearest
-            pick = int(np.where(open_, value, -np.inf).argmax())
-            free[pick] = False
-            chosen.append(int(pool[pick]))
-            left -= weight[pool[pick]]
-            share[part[pool[pick]]] -= weight[pool[pick]]
-            nearest = np.maximum(nearest, cosine[pick])
+    parts = _parts(found, room)
+    chosen: dict[int, int] = {}
+    before = -1
+    while len(chosen) > before:
+        before = len(chosen)
+        for number, part in enumerate(parts):
+            part[:] = [row for row in part if found[row].words <= room and row not in chosen]
+            if part:
+                best = max(part, key=lambda row: (score(row), -row))
+                chosen[best] = number
+                room -= found[best].words
+                said.update(found[best].terms)
     return chosen
 
 
-def _cosines(vectors: _Vectors, pool: Ints, size: int) -> Floats:
-    place = np.full(size, -1, dtype=np.int64)
-    place[pool] = np.arange(len(pool))
-    kept = place[vectors.rows] >= 0
-    terms, columns = np.unique(vectors.columns[kept], return_inverse=True)
-    dense = np.zeros((len(pool), len(terms)), dtype=np.float32)
-    dense[place[vectors.rows[kept]], columns] = vectors.values[kept]
-    cosine: Floats = np.asarray(dense @ dense.T, dtype=np.float64)
-    return cosine.round(4)  # a machine's BLAS may differ in the last digits
+def _parts(found: list[_Sentence], room: int) -> list[list[int]]:
+    """The indices of `found` in parts of about as many words each."""
+    total = sum(one.words for one in found)
+    parts: list[list[int]] = [[] for _ in range(max(1, round(min(room, total) / PART_WORDS)))]
+    place = 0
+    for row, one in enumerate(found):
+        parts[(2 * place + one.words) * len(parts) // (2 * total + 1)].append(row)
+        place += one.words
+    return parts
 
 
-def _render(found: list[Sentence], part: Ints, chosen: list[int]) -> str:
-    paragraphs: list[str] = []
-    for place, row in enumerate(chosen):
-        text = found[row].text
-        if not place or part[row] != part[chosen[place - 1]]:
-            paragraphs.append(text)
-        else:
-            paragraphs[-1] += ("" if _HAN.match(text) and not paragraphs[-1][-1].isascii() else " ") + text
+def _digest(found: list[_Sentence], chosen: dict[int, int]) -> str:
+    paragraphs = []
+    for _, rows in groupby(sorted(chosen), key=lambda row: chosen[row]):
+        text = ""
+        for row in rows:
+            text += ("" if not text or _CJK_END.search(text, len(text) - 1) else " ") + found[row].text
+        paragraphs.append(text)
     return "\n\n".join(paragraphs)
 
 
-def _beginning(text: str, words: float, max_tokens: int, count: Callable[[str], int]) -> str:
-    """The beginning of `text` that fits, at a word: what is left where no sentence does."""
-    folded = " ".join(text[:20_000].split())
-    while folded and (word_weight(folded) > words or count(folded) > max_tokens):
-        shorter = folded[: len(folded) * 9 // 10]
-        folded = shorter.rpartition(" ")[0] or shorter
-    return folded
+def _beginning(text: str, room: int, max_tokens: int, count: Callable[[str], int]) -> str:
+    """The beginning of `text` that fits, up to a white space where there is one: for a text with no sentence that
+    fits."""
+    head = " ".join(text.split())[: MAX_TOKEN_CHARS * max_tokens]
+    while (share := min(room / max(1, words(head)), max_tokens / max(1, count(head)))) < 1:
+        clusters = _CLUSTER.findall(head)
+        shorter = "".join(clusters[: int(len(clusters) * min(share, 0.9))])
+        head = shorter.rpartition(" ")[0] or shorter
+    return head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from docreduce.config import SummarizeSettings
+from docreduce.kinds.summarize.settings import SummarizeSettings
 from docreduce.values import Message
 
 __all__ = ["SEPARATOR", "map_prefix", "reduce_prefix", "refine_prefix"]
@@ -37,7 +37,9 @@ def refine_prefix(system: str, settings: SummarizeSettings, so_far: str) -> tupl
         "The user's first message is a summary of a document up to here; the last one is the text that follows. "
         "Write one summary of both."
     )
-    return (*_system(system, task, settings), Message("user", so_far))
+    # An answer between them: two turns of one speaker in a row are refused by some services.
+    turns = Message("user", so_far), Message("assistant", "Send the text that follows.")
+    return (*_system(system, task, settings), *turns)
 
 
 def _system(system: str, task: str, settings: SummarizeSettings) -> tuple[Message, ...]:

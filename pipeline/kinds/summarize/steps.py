@@ -1,20 +1,22 @@
-"""`kind = "summarize"`: every chunk to a summary, the summaries to one.
+"""The way of one document to its summary.
 
 Strategy "tree" merges partial summaries level by level, as many at a time as fit a request; "refine" carries
-one summary through the chunks in order.
+one summary through the chunks in order. A summary that breaks off at the answer's limit is asked for once more in half
+the words; if that breaks off too, its whole sentences stand, and the document is partial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
-from typing import TypeAlias
 
-from docreduce.config import SummarizeSettings
-from docreduce.kinds.plan import ModelPlan
-from docreduce.kinds.steps import ask_chunks, chunk_result, cut, document_result, too_long
+from docreduce.kinds.kind import Plan, Work
+from docreduce.kinds.steps import Asking, Cutter, chunk_result, cut_failure, document_result, is_cut, over_chunks
 from docreduce.kinds.summarize.prompts import SEPARATOR, map_prefix, reduce_prefix, refine_prefix
+from docreduce.kinds.summarize.settings import SummarizeSettings
 from docreduce.kinds.summarize.tree import groups
 from docreduce.values import (
     Cause,
@@ -26,23 +28,52 @@ from docreduce.values import (
     Message,
     Outcome,
     Request,
+    Result,
     Stage,
     Steps,
 )
 
-__all__ = ["summarize"]
+__all__ = ["prepare"]
 
 _SEPARATOR_TOKENS = 2
-_Asking: TypeAlias = Generator[list[Request], list[Outcome], str]
+_LAST_SENTENCE = re.compile(r"^.*[.!?。！？।۔።…]['\"”’»)]?(?=\s|$)", re.DOTALL)
+_WORD = " word"
+"""A token of tiktoken's encodings, however often it stands there."""
+
+Prefix = Callable[[SummarizeSettings], tuple[Message, ...]]
 
 
-def summarize(documents: Sequence[Document], plan: ModelPlan, settings: SummarizeSettings) -> Steps:
-    """Steps for one document. Its Result is ok where every chunk and every merge was answered, partial where
-    some words are missing from the summary, failed where no chunk was answered."""
-    (document,) = documents
-    work = _Summarizer(document, plan, settings)
-    summary = yield from work.refine() if settings.strategy == "refine" else work.tree()
-    return [document_result(work.results, work.failures, summary=summary, answered=bool(summary))]
+def prepare(settings: SummarizeSettings, plan: Plan) -> Work:
+    """The work of a summary. Raises JobError if the instructions leave no room for text."""
+    notes = []
+    if settings.max_words > plan.answer_words:
+        notes.append(
+            f"summarize.max_words = {settings.max_words} does not surely fit model.max_output_tokens = "
+            f"{plan.max_output_tokens}: {plan.answer_words} words are asked for"
+        )
+        settings = settings.model_copy(update={"max_words": plan.answer_words})
+    plan.chunk_tokens(plan.overhead_tokens(map_prefix(plan.system, settings)))
+    cutter = Cutter(plan, plan.overlap_tokens or 0)
+
+    def steps(documents: Sequence[Document]) -> Steps:
+        (document,) = documents
+        work = _Summarizer(document, plan, settings, cutter)
+        summary = yield from work.refine() if settings.strategy == "refine" else work.tree()
+        return [work.result(summary)]
+
+    def offline(request: Request) -> str:
+        from docreduce.kinds.summarize.offline import summarize
+
+        *before, source = (message.content for message in request.messages if message.role == "user")
+        return summarize(
+            SEPARATOR.join([*before, source]),
+            max_words=request.max_words or settings.max_words,
+            max_tokens=plan.max_output_tokens,
+            count=plan.tokenizer.count,
+            shorten=request.stage == "map",
+        )
+
+    return Work(steps=steps, predict=lambda _, tokens: _WORD * tokens, offline=offline, notes=notes)
 
 
 @dataclass(slots=True)
@@ -50,51 +81,70 @@ class _Summarizer:
     """One document's way: `results` and `failures` grow in the order of the text."""
 
     document: Document
-    plan: ModelPlan
+    plan: Plan
     settings: SummarizeSettings
+    cutter: Cutter
     results: list[ChunkResult] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    shortened: int = 0
 
-    def tree(self) -> _Asking:
-        prefix = map_prefix(self.plan.system, self.settings)
-        chunks = cut(self.document, self.plan, self.plan.chunk_tokens(self.plan.overhead_tokens(prefix)))
+    def tree(self) -> Asking[str]:
+        prefix = partial(map_prefix, self.plan.system)
+        chunks = self.cutter.chunks(self.document, self.plan.chunk_tokens(self._overhead(prefix)))
         parts = yield from self._map(prefix, chunks, "map", count(len(chunks)))
         return (yield from self._reduce(parts)) if parts else ""
 
-    def refine(self) -> _Asking:
+    def refine(self) -> Asking[str]:
         """One call a chunk, each with the summary of all before it; a failed chunk is left out and named."""
-        first = map_prefix(self.plan.system, self.settings)
-        next_ones = refine_prefix(self.plan.system, self.settings, "")
-        overhead = max(self.plan.overhead_tokens(prefix) for prefix in (first, next_ones))
-        chunks = cut(self.document, self.plan, self.plan.chunk_tokens(overhead + self.plan.max_output_tokens))
+        first = partial(map_prefix, self.plan.system)
+        room = max(self._overhead(first), self._overhead(self._refining(""))) + self.plan.max_output_tokens
+        chunks = self.cutter.chunks(self.document, self.plan.chunk_tokens(room))
         numbers = count(len(chunks))
         summary = ""
         for chunk in chunks:
-            prefix = refine_prefix(self.plan.system, self.settings, summary) if summary else first
+            prefix = self._refining(summary) if summary else first
             parts = yield from self._map(prefix, [chunk], "reduce" if summary else "map", numbers)
             if parts:  # more than one where the chunk had to be split
                 summary = yield from self._reduce(parts)
         return summary
 
-    def _map(
-        self, prefix: tuple[Message, ...], chunks: Sequence[Chunk], stage: Stage, numbers: count[int]
-    ) -> Generator[list[Request], list[Outcome], list[str]]:
+    def result(self, summary: str) -> Result:
+        """The document's row; that a summary had to be asked for in fewer words is said."""
+        result = document_result(self.results, self.failures, summary=summary, answered=bool(summary))
+        if self.shortened and result.status == "ok":
+            words = f"asked for in half the words, since {self.shortened} of its parts broke off"
+            hint = "raise model.max_output_tokens or lower summarize.max_words"
+            result = replace(result, error_kind="shortened", error=f"{words}: {hint}")
+        return replace(result, counts={"shortened_summaries": self.shortened} if self.shortened else {})
+
+    def _refining(self, summary: str) -> Prefix:
+        # A model may write more of our tokens than of its own.
+        so_far = self.plan.tokenizer.truncate(summary, self.plan.max_output_tokens)
+        return partial(refine_prefix, self.plan.system, so_far=so_far)
+
+    def _overhead(self, prefix: Prefix) -> int:
+        return self.plan.overhead_tokens(prefix(self.settings))
+
+    def _map(self, prefix: Prefix, chunks: Sequence[Chunk], stage: Stage, numbers: Iterator[int]) -> Asking[list[str]]:
         """The answers for `chunks`, those that failed left out and booked."""
-        overhead = self.plan.overhead_tokens(prefix)
+        overhead = self._overhead(prefix)
 
         def ask(chunk: Chunk) -> Request:
             text = self.document.text[chunk.span.start : chunk.span.end]
             return self._request(prefix, text, overhead + chunk.tokens, stage, chunk.index)
 
-        answered = yield from ask_chunks(self.document, chunks, self.plan.tokenizer, ask, numbers)
-        self.results += [chunk_result(chunk, outcome) for chunk, outcome in answered]
-        self.failures += [outcome for _, outcome in answered if isinstance(outcome, Failure)]
-        return [outcome.text for _, outcome in answered if isinstance(outcome, Completion)]
+        answered = yield from over_chunks(self.document, chunks, self.plan, ask, numbers)
+        whole = yield from self._whole([(ask(chunk), outcome) for chunk, outcome in answered], prefix)
+        for (chunk, _), outcome in zip(answered, whole, strict=True):
+            self.results.append(chunk_result(chunk, outcome))
+            if isinstance(outcome, Failure):
+                self.failures.append(outcome)
+        return [outcome.text for outcome in whole if isinstance(outcome, Completion)]
 
-    def _reduce(self, parts: list[str]) -> _Asking:
+    def _reduce(self, parts: list[str]) -> Asking[str]:
         """One text of all parts. On a failure the unmerged parts stand joined, and the failure is booked."""
-        prefix = reduce_prefix(self.plan.system, self.settings)
-        overhead = self.plan.overhead_tokens(prefix)
+        prefix = partial(reduce_prefix, self.plan.system)
+        overhead = self._overhead(prefix)
         # A level must shrink: two answers of full length have to fit, whatever chunk size the job asks for.
         pair = 2 * (self.plan.max_output_tokens + _SEPARATOR_TOKENS)
         room = self.plan.input_tokens - overhead
@@ -108,48 +158,52 @@ class _Summarizer:
                 return SEPARATOR.join(parts)
             merged = [SEPARATOR.join(parts[i] for i in group) for group in level]
             asked = [n for n, group in enumerate(level) if len(group) > 1]
-            outcomes = yield [
+            requests = [
                 self._request(prefix, merged[n], overhead + sum(sizes[i] for i in level[n]), "reduce", None)
                 for n in asked
             ]
-            before = len(self.failures)
-            for n, first in zip(asked, outcomes, strict=True):
-                outcome = (yield from self._shorter(merged[n], overhead)) if too_long(first) else first
+            outcomes = yield requests
+            outcomes = yield from self._whole(list(zip(requests, outcomes, strict=True)), prefix)
+            failed = False
+            for n, outcome in zip(asked, outcomes, strict=True):
                 if isinstance(outcome, Failure):
+                    failed = True
                     self.failures.append(replace(outcome, message=f"reduce: {outcome.message}"))
                 else:
                     merged[n] = outcome.text
-            if len(self.failures) > before:
+            if failed:
                 return SEPARATOR.join(merged)
             parts = merged
         return parts[0]
 
-    def _shorter(self, text: str, overhead: int) -> Generator[list[Request], list[Outcome], Outcome]:
-        """A merge whose answer was cut, asked again for half, then a quarter, of the words."""
-        tokens = overhead + self.plan.tokenizer.count(text)
-        failure = Failure(key="", cause=Cause.CUT, message="the merged summary was cut each time")
-        for words in (self.settings.max_words // 2, self.settings.max_words // 4):
-            fewer = self.settings.model_copy(update={"max_words": max(words, 1)})
-            prefix = reduce_prefix(self.plan.system, fewer)
-            (outcome,) = yield [self._request(prefix, text, tokens, "reduce", None, fewer.max_words)]
-            if not too_long(outcome):
-                return outcome
-            failure = replace(failure, key=outcome.key)
-        return failure
+    def _whole(self, answered: Sequence[tuple[Request, Outcome]], prefix: Prefix) -> Asking[list[Outcome]]:
+        """The outcomes, with those that broke off asked for once more in half the words.
 
-    def _request(
-        self,
-        prefix: tuple[Message, ...],
-        text: str,
-        tokens: int,
-        stage: Stage,
-        chunk: int | None,
-        words: int | None = None,
-    ) -> Request:
-        return self.plan.request(
-            (*prefix, Message("user", text)),
+        What breaks off again stands with its whole sentences, and is booked as cut."""
+        outcomes = [outcome for _, outcome in answered]
+        cut = [at for at, outcome in enumerate(outcomes) if is_cut(outcome)]
+        if not cut:
+            return outcomes
+        fewer = self.settings.model_copy(update={"max_words": max(1, self.settings.max_words // 2)})
+        again = yield [
+            replace(answered[at][0], messages=(*prefix(fewer), answered[at][0].messages[-1]), max_words=fewer.max_words)
+            for at in cut
+        ]
+        for at, outcome in zip(cut, again, strict=True):
+            outcomes[at] = outcome
+            if isinstance(outcome, Completion) and is_cut(outcome):
+                self.failures.append(cut_failure(outcome, self.plan))
+                sentences = _LAST_SENTENCE.match(outcome.text)
+                outcomes[at] = replace(outcome, text=sentences[0]) if sentences else outcome
+            elif isinstance(outcome, Completion):
+                self.shortened += 1
+        return outcomes
+
+    def _request(self, prefix: Prefix, text: str, tokens: int, stage: Stage, chunk: int | None) -> Request:
+        return Request(
+            messages=(*prefix(self.settings), Message("user", text)),
             stage=stage,
             chunk=chunk,
-            input_tokens=tokens,
-            max_words=words or self.settings.max_words,
+            tokens=tokens,
+            max_words=self.settings.max_words,
         )

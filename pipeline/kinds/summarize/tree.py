@@ -13,7 +13,7 @@ def groups(sizes: Sequence[int], limit: int) -> list[range]:
 
     As few ranges as greedy packing needs, of about equal size, so that no call merges forty parts and the
     next one two. Raises ValueError where two neighbours never fit: a level would not shrink."""
-    fewest, least = len(_pack(sizes, limit)), max(sizes, default=0)
+    fewest, least = len(_pack(sizes, limit)), min(max(sizes, default=0), limit)  # what is larger alone stands alone
     # The smallest capacity that still needs no more groups balances them.
     more = bisect_left(range(least, limit), True, key=lambda capacity: len(_pack(sizes, capacity)) <= fewest)
     packed = _pack(sizes, least + more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from docreduce.kinds.extract.answers import schema_errors
+from docreduce.kinds.extract.validation import schema_errors
 from docreduce.values.errors import JobError
 from driving_extract import PARTY, settings
 
@@ -86,9 +86,32 @@ def test_at_chunk_level_every_field_may_be_null_or_absent_and_no_other_may_come(
     assert schema_errors({"items": [{"a": []}]}, compiled.schema)
 
 
-def test_a_key_that_is_no_field_is_refused():
-    with pytest.raises(JobError, match=r"extract\.key: 'buyer'"):
-        settings(PARTY, cardinality="many", key=["buyer"])
+LINES = fields(
+    party=fields(name=TEXT),
+    lines={"type": "array", "items": fields(sku=TEXT, parts={"anyOf": [{"type": "array", "items": fields(no=TEXT)}]})},
+)
+
+
+@pytest.mark.parametrize(
+    ("schema", "key", "said"),
+    [
+        (PARTY, "buyer", r"'buyer' is no field of the schema \(party, signed\)"),
+        (LINES, "lines.no", r"'no' is no field of lines \(sku, parts\)"),
+        (LINES, "party.name.first", r"'first' is no field of party.name \(it has none\)"),
+    ],
+)
+def test_a_key_that_is_no_field_is_refused(schema, key, said):
+    with pytest.raises(JobError, match=rf"extract\.key: {said}"):
+        settings(schema, cardinality="many", key=[key])
+
+
+def test_a_key_may_be_a_path_into_nested_lists():
+    key = ["party.name", "lines.sku", "lines[].parts[].no"]
+    assert settings(LINES, cardinality="many", key=key).keys == {
+        (): (("party", "name"),),
+        ("lines",): (("sku",),),
+        ("lines", "parts"): (("no",),),
+    }
 
 
 def test_a_schema_file_that_is_no_json_names_the_file(tmp_path):

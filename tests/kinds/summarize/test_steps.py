@@ -5,59 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import driving
 import pytest
-from docreduce.config import SummarizeSettings
-from docreduce.kinds.plan import ModelPlan
-from docreduce.kinds.summarize.steps import summarize
+from docreduce.kinds.kind import Plan
+from docreduce.kinds.summarize import KIND
+from docreduce.kinds.summarize.settings import SummarizeSettings
 from docreduce.text.tokens import tokenizer
-from docreduce.values import Cause, Completion, Document, Failure, Outcome, Request, Result, Usage
+from docreduce.values import Cause, Failure, Outcome, Request, Result
 from docreduce.values.errors import JobError
+from driving import document, raw
 
 PARAGRAPH = "The harbour was closed for nine days in May. Nobody had expected the ice to come back so late. "
 TEXT = "\n\n".join(f"{n}. {PARAGRAPH * 3}" for n in range(40))
 
 
-def plan(**changes: Any) -> ModelPlan:
-    settings: dict[str, Any] = {
-        "provider": "openai",
-        "model": "m",
-        "tokenizer": tokenizer(),
-        "input_tokens": 4000,
-        "max_output_tokens": 100,
-        "temperature": 0.0,
-        "top_p": 1.0,
-        "max_chunk_tokens": 400,
-    }
-    return ModelPlan(**{**settings, **changes})
+def plan(**changes: Any) -> Plan:
+    return driving.plan(**{"input_tokens": 4000, "max_output_tokens": 700, "max_chunk_tokens": 400, **changes})
 
 
 def drive(
     text: str, answer: Callable[[Request], str | Outcome], settings: SummarizeSettings | None = None, **changes: Any
 ) -> tuple[Result, list[Request]]:
-    document = Document(id="d", uri="d.txt", text=text, media_type="text/plain")
-    steps = summarize([document], plan(**changes), settings or SummarizeSettings())
-    asked: list[Request] = []
-    requests = next(steps)
-    while True:
-        asked += requests
-        outcomes: list[Outcome] = []
-        for request in requests:
-            got = answer(request)
-            usage = Usage(input_tokens=1, output_tokens=1)
-            if isinstance(got, str):
-                got = Completion(key=request.key, text=got, finish_reason="stop", usage=usage)
-            outcomes.append(got)
-        try:
-            requests = steps.send(outcomes)
-        except StopIteration as stop:
-            (result,) = stop.value
-            return result, asked
+    def outcome(request: Request) -> Outcome:
+        got = answer(request)
+        return raw(got)(request) if isinstance(got, str) else got
+
+    work = KIND.prepare(settings or SummarizeSettings(), plan(**changes))
+    (result,), asked = driving.drive(work, [document(text)], outcome)
+    return result, asked
 
 
-def cut(request: Request) -> Completion:
-    return Completion(
-        key=request.key, text="half a", finish_reason="length", usage=Usage(input_tokens=1, output_tokens=1)
-    )
+def cut(request: Request) -> Outcome:
+    return raw("It began well. Then it broke", "length")(request)
 
 
 def failure(request: Request, cause: Cause = Cause.SERVER_ERROR) -> Failure:
@@ -82,37 +61,60 @@ def test_every_chunk_is_asked_verbatim_and_the_answers_are_merged_in_a_tree() ->
 
 
 def test_no_request_holds_more_tokens_than_it_says_or_than_there_is_room_for() -> None:
-    _, asked = drive(TEXT, lambda _: "word " * 90, input_tokens=900)
+    _, asked = drive(TEXT, lambda _: "word " * 90, input_tokens=900, max_output_tokens=100)
     count = tokenizer().count
     for request in asked:
-        assert sum(count(message.content) for message in request.messages) <= request.input_tokens <= 900
+        assert sum(count(message.content) for message in request.messages) <= request.tokens <= 900
     assert max(1 for request in asked if request.stage == "reduce")
 
 
 def test_a_tree_of_long_answers_has_several_levels_and_ends() -> None:
-    result, asked = drive(TEXT, lambda _: "word " * 95, max_chunk_tokens=100)
+    result, asked = drive(TEXT, lambda _: "word " * 95, max_chunk_tokens=100, max_output_tokens=100)
     reduces = [request for request in asked if request.stage == "reduce"]
     assert len(reduces) > 10
     assert result.status == "ok"
 
 
-def test_a_cut_answer_splits_its_chunk_and_is_never_passed_off_as_whole() -> None:
-    first: list[str] = []
-
+def test_a_cut_answer_is_asked_for_once_in_half_the_words() -> None:
     def answer(request: Request) -> str | Outcome:
-        if request.stage == "map" and request.chunk == 1 and not first:
-            first.append(request.messages[-1].content)
-            return cut(request)
-        return "fine"
+        return cut(request) if request.chunk == 1 and request.max_words == 300 else f"in {request.max_words} words"
 
-    result, _asked = drive(TEXT, answer)
-    assert result.status == "ok"
-    assert all(chunk.output == "fine" for chunk in result.chunks)
-    spans = [(chunk.chunk.span.start, chunk.chunk.span.end) for chunk in result.chunks]
-    assert "".join(TEXT[a:b] for a, b in spans) == TEXT
-    indexes = [chunk.chunk.index for chunk in result.chunks]
-    assert 1 not in indexes
-    assert len(set(indexes)) == len(indexes)
+    result, asked = drive(TEXT, answer)
+    assert (result.status, result.error_kind) == ("ok", "shortened")
+    assert result.counts == {"shortened_summaries": 1}
+    first, again = (request for request in asked if request.chunk == 1)
+    assert (first.max_words, again.max_words) == (300, 150)
+    assert first.messages[-1] == again.messages[-1]
+    assert "at most 150 words" in again.messages[0].content
+    assert result.chunks[1].output == "in 150 words"
+
+
+def test_an_answer_that_is_cut_twice_stands_with_its_whole_sentences_and_the_document_is_partial() -> None:
+    result, asked = drive(PARAGRAPH, cut)
+    assert (result.status, result.error_kind) == ("partial", "cut")
+    assert result.summary == "It began well."
+    assert [chunk.status for chunk in result.chunks] == ["partial"]
+    assert len(asked) == 2
+
+
+def test_a_cut_answer_without_a_whole_sentence_stands_as_it_is_and_says_so() -> None:
+    result, _ = drive(PARAGRAPH, raw("no sentence ends in this", "length"))
+    assert (result.status, result.error_kind, result.summary) == ("partial", "cut", "no sentence ends in this")
+
+
+def test_no_document_costs_more_than_twice_its_chunks_and_merges_however_many_answers_are_cut() -> None:
+    for strategy in ("tree", "refine"):
+        result, asked = drive(TEXT, cut, SummarizeSettings(strategy=strategy))
+        merges = sum(request.stage == "reduce" and request.chunk is None for request in asked)
+        assert len(asked) <= 2 * len(result.chunks) + merges
+        assert (result.status, result.error_kind) == ("partial", "cut")
+
+
+def test_what_is_asked_for_surely_fits_the_answer_and_the_user_is_told() -> None:
+    work = KIND.prepare(SummarizeSettings(max_words=300), plan(max_output_tokens=220))
+    (note,) = work.notes
+    assert "99 words are asked for" in note
+    assert KIND.prepare(SummarizeSettings(max_words=99), plan(max_output_tokens=220)).notes == []
 
 
 def test_a_context_overflow_is_split_until_it_fits() -> None:
@@ -124,13 +126,6 @@ def test_a_context_overflow_is_split_until_it_fits() -> None:
     result, _ = drive(TEXT, answer)
     assert result.status == "ok"
     assert all(len(chunk.chunk.span) <= 700 for chunk in result.chunks)
-
-
-def test_an_answer_that_is_always_cut_fails_its_chunks_after_a_bounded_number_of_calls() -> None:
-    result, asked = drive("word " * 50, cut)
-    assert result.status == "failed"
-    assert result.error_kind == "cut"
-    assert len(asked) < 130
 
 
 def test_a_failed_chunk_makes_the_document_partial_and_its_reason_is_told() -> None:
@@ -185,13 +180,37 @@ def test_refine_goes_on_past_a_failed_chunk_and_a_split_one() -> None:
         chunk = request.chunk if request.chunk is not None else -1
         if chunk in (1, 2) and chunk not in seen:
             seen.add(chunk)
-            return failure(request) if chunk == 1 else cut(request)
+            return failure(request, Cause.SERVER_ERROR if chunk == 1 else Cause.CONTEXT_OVERFLOW)
         return f"s{chunk}"
 
     result, _ = drive(TEXT, answer, SummarizeSettings(strategy="refine"))
     assert result.status == "partial"
     indexes = [chunk.chunk.index for chunk in result.chunks]
     assert len(set(indexes)) == len(indexes)
+
+
+def test_refine_never_sends_two_turns_of_one_speaker_in_a_row() -> None:
+    _, asked = drive(TEXT, lambda request: f"up to {request.chunk}", SummarizeSettings(strategy="refine"))
+    assert len(asked) > 2
+    for request in asked:
+        roles = [message.role for message in request.messages]
+        assert roles[0] == "system"
+        assert roles[1:] == ["user", "assistant"] * (len(roles) // 2 - 1) + ["user"]
+
+
+def test_the_embedded_refine_keeps_what_stood_before() -> None:
+    text = "\n\n".join(
+        f"The harbour of {name} was closed for nine days in May, and the council of {name} paid for all of it. " * 2
+        for name in ("Kiel", "Emden", "Husum", "Rostock", "Wismar", "Lubeck")
+    )
+    work = KIND.prepare(SummarizeSettings(strategy="refine", max_words=200), plan(max_chunk_tokens=60))
+    assert work.offline is not None
+    offline = work.offline
+    (result,), asked = driving.drive(work, [document(text)], lambda request: raw(offline(request))(request))
+    assert len(asked) > 3
+    assert result.status == "ok"
+    assert "Kiel" in str(result.summary), "the first chunk is forgotten"
+    assert "Lubeck" in str(result.summary)
 
 
 def test_instructions_that_leave_no_room_are_a_job_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from docreduce.kinds.summarize.tree import groups
 from hypothesis import given
@@ -36,3 +38,13 @@ def test_groups_are_balanced() -> None:
 def test_parts_of_which_no_two_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="no two parts fit"):
         groups([60, 60, 60], 100)
+
+
+@given(st.lists(st.integers(1, 500), min_size=2, max_size=30), st.integers(50, 400))
+def test_a_part_that_is_larger_than_the_limit_stands_alone_and_stretches_no_group(sizes: list[int], limit: int) -> None:
+    try:
+        level = groups(sizes, limit)
+    except ValueError:
+        assert all(one + other > limit for one, other in itertools.pairwise(sizes))
+        return
+    assert all(len(group) == 1 or sum(sizes[i] for i in group) <= limit for group in level)

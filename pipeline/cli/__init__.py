@@ -1,0 +1,271 @@
+"""The command line: click, and nothing but click. Heavy rooms are opened when a command needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+from docreduce import __version__
+from docreduce.cli.reporting import outlet, print_json, reported
+from docreduce.values.errors import JobError, MachineError
+
+if TYPE_CHECKING:
+    from docreduce.config import Job
+    from rich.console import Console
+
+__all__ = ["main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="docreduce")
+def main() -> None:
+    """Long documents to summaries and typed records, in Parquet, with every token and cent accounted for."""
+    sys.stdout, sys.stderr = outlet(sys.stdout, "stdout"), outlet(sys.stderr, "stderr")
+
+
+JOB_FILE = click.argument("job_file", type=click.Path(path_type=Path, dir_okay=False))
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")
+
+
+def job_options(command: F) -> F:
+    """The options that `run` and `estimate` share."""
+    options = [
+        click.option("--set", "sets", multiple=True, metavar="KEY.PATH=VALUE", help="Set any key of the job file."),
+        click.option("--input", "inputs", multiple=True, metavar="PATH", help="Replaces input.paths; repeatable."),
+        click.option("--output", metavar="DIR", help="Sets output.path."),
+        click.option("--provider", help="Sets model.provider."),
+        click.option("--base-url", help="Sets model.base_url."),
+        click.option("--model", help="Sets model.name."),
+        click.option("--max-cost", type=float, metavar="USD", help="Sets budget.max_cost_usd."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N documents only."),
+        AS_JSON,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@JOB_FILE
+@job_options
+@click.option("--fresh", is_flag=True, help="Do not reuse answers; ask and pay again.")
+@click.option("--retry-failed", is_flag=True, help="Ask again what led to a failure.")
+@click.option("--executor", type=click.Choice(["local"]), default="local", help="Where the calls are made.")
+@click.option("--deadline", metavar="TIME", help="End in order after this long: 90s, 30m, 6h.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def run(
+    job_file: Path, fresh: bool, retry_failed: bool, executor: str, deadline: str | None, quiet: bool, **options: Any
+) -> None:
+    """Run a job to its Parquet results; run again, it resumes and pays for nothing twice."""
+    as_json = options["as_json"]
+    with reported(as_json) as fault:
+        from docreduce.engine.run import exit_code
+
+        job = load(job_file, options)
+        fault.folder = Path(job.output.path)
+        chosen = {"fresh": fresh, "retry_failed": retry_failed, "limit": options["limit"]}
+        chosen["deadline_s"] = None if deadline is None else seconds(deadline)
+        manifest = run_here(job, console(sys.stderr, quiet=quiet), **chosen)
+        if as_json:
+            print_json(manifest)
+        else:
+            from docreduce.report.terminal import print_run
+
+            print_run(manifest, console(sys.stderr))
+            click.echo(manifest["run_dir"])
+    sys.exit(exit_code(manifest))
+
+
+@main.command()
+@JOB_FILE
+@job_options
+@click.option("--fresh", is_flag=True, help="As `run --fresh`: as if nothing were answered yet.")
+@click.option("--by", type=click.Choice(["document"]), help="Name the dearest documents.")
+@click.option(
+    "--compare", multiple=True, metavar="MODEL", help="Price it on this model too (PROVIDER/MODEL); repeatable."
+)
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N", help="First pay for N documents; keeps their answers."
+)
+def estimate(
+    job_file: Path, fresh: bool, by: str | None, compare: tuple[str, ...], sample: int, **options: Any
+) -> None:
+    """What a job would send and cost; sends nothing, unless a sample is asked for."""
+    with reported(options["as_json"]):
+        from docreduce.engine.forecast import estimate_job
+        from docreduce.report.terminal import print_estimate
+
+        job, limit = load(job_file, options), options["limit"]
+        if sample:
+            run_here(job, console(sys.stderr), limit=limit, sample=sample, fresh=fresh)
+        result = estimate_job(job, limit=limit, fresh=fresh, compare=compare, by_document=by is not None)
+        show(result, options["as_json"], print_estimate)
+
+
+@main.command()
+@click.argument("run_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@AS_JSON
+def report(run_dir: Path, as_json: bool) -> None:
+    """Print a run's summary."""
+    with reported(as_json):
+        from docreduce.report.terminal import print_run, read_manifest
+
+        show(read_manifest(run_dir), as_json, print_run)
+
+
+@main.command()
+@click.argument("output_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@AS_JSON
+def runs(output_dir: Path, as_json: bool) -> None:
+    """The runs in an output folder: when, status, documents, cost."""
+    with reported(as_json):
+        from docreduce.report.terminal import print_runs
+        from docreduce.results import list_runs
+
+        show({"runs": list_runs(output_dir)}, as_json, print_runs)
+
+
+@main.command()
+@click.option("--live", is_flag=True, help="Ask the provider's own list.")
+@click.option("--provider", default="modelslab", show_default=True)
+@click.option("--base-url")
+@click.option("--catalogue", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Your own models.")
+@AS_JSON
+def models(live: bool, provider: str, base_url: str | None, catalogue: Path | None, as_json: bool) -> None:
+    """The catalogue with windows and prices."""
+    with reported(as_json):
+        from docreduce.report.terminal import model_rows, print_models
+
+        rows = model_rows(live=live, provider=provider, base_url=base_url, extra=catalogue)
+        show({"models": rows}, as_json, print_models)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--max-tokens", type=click.IntRange(min=1), default=8000, show_default=True)
+@click.option("--overlap-tokens", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--tokenizer", type=click.Choice(["o200k_base", "cl100k_base"]), default="o200k_base", show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "fast", "tiktoken"]), default="auto", show_default=True)
+@click.option("--text-column", help="Tables: the column to work on.")
+@AS_JSON
+def chunk(file: Path, as_json: bool, **options: Any) -> None:
+    """The chunk plan of one document: spans, tokens, heading."""
+    with reported(as_json):
+        from docreduce.report.terminal import chunk_plan, print_chunks
+
+        show(chunk_plan(file, **options), as_json, print_chunks)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default="job.toml")
+@click.option("--kind", type=click.Choice(["summarize", "extract", "map"]), default="summarize", show_default=True)
+def init(path: Path, kind: str) -> None:
+    """Write a commented job file to start from."""
+    with reported(as_json=False):
+        from importlib import resources
+
+        template = (resources.files("docreduce.cli") / f"init.{kind}.toml").read_text(encoding="utf-8")
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(template)
+        except FileExistsError as error:
+            raise JobError(f"{path} exists already", hint="Name another file: docreduce init OTHER.toml") from error
+        except OSError as error:
+            raise MachineError(f"{path}: {error.strerror}") from error
+        click.echo(f"wrote {path}", err=True)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the job file, for editors."""
+    with reported(as_json=False):
+        from docreduce.config import job_schema
+
+        print_json(job_schema())
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def simulate(args: tuple[str, ...]) -> None:
+    """A provider on loopback with limits, latency and faults, to rehearse a run without paying."""
+    from docreduce.simulator.cli import simulate as command
+
+    command.main(list(args), prog_name="docreduce simulate")
+
+
+def run_here(job: Job, terminal: Console, **options: Any) -> dict[str, Any]:
+    """Run `job` in this process, with its signals, its limits and progress on `terminal`: the manifest."""
+    import uvloop
+    from docreduce.cli.steering import connections, listener, steering
+    from docreduce.engine.run import RunOptions, run_job
+
+    chosen = RunOptions(max_in_flight=connections(), cores=os.cpu_count() or 1, **options)
+    return run_job(job, chosen, listen=listener(terminal), steer=steering(terminal), loop_factory=uvloop.new_event_loop)
+
+
+def load(job_file: Path, options: dict[str, Any]) -> Job:
+    """The job with the command line's overrides."""
+    from docreduce.config import load_job
+
+    overrides = [parse_set(text) for text in options["sets"]]
+    short = {
+        "input.paths": list(options["inputs"]) or None,
+        "output.path": options["output"],
+        "model.provider": options["provider"],
+        "model.base_url": options["base_url"],
+        "model.name": options["model"],
+        "budget.max_cost_usd": options["max_cost"],
+    }
+    overrides += [(key, value) for key, value in short.items() if value is not None]
+    return load_job(job_file, overrides)
+
+
+def seconds(text: str) -> float:
+    """A time as people write it: 90s, 30m, 6h, or a plain number of seconds. Raises JobError."""
+    number, unit = (text[:-1], text[-1]) if text[-1:].isalpha() else (text, "s")
+    try:
+        return float(number) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+    except (ValueError, KeyError) as error:
+        raise JobError(f"--deadline {text}: expected a time such as 90s, 30m or 6h") from error
+
+
+def parse_set(text: str) -> tuple[str, Any]:
+    """`key.path=VALUE`: VALUE as TOML, or as a plain string where it is none."""
+    import tomllib
+
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise JobError(f"--set {text}: expected KEY.PATH=VALUE")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+
+
+def show(told: Any, as_json: bool, print_it: Callable[[Any, Console], None]) -> None:
+    """`told` on stdout: as JSON, or printed for people."""
+    if as_json:
+        print_json(told)
+    else:
+        print_it(told, console(sys.stdout))
+
+
+def console(stream: TextIO, *, quiet: bool = False) -> Console:
+    from rich.console import Console
+
+    # A pipe has no width: rows stay whole for whoever reads them.
+    width = None if stream.isatty() else 240
+    return Console(file=stream, quiet=quiet, highlight=False, markup=False, width=width)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m docreduce.cli`."""
+
+from docreduce.cli import main
+
+main()

@@ -1,0 +1,355 @@
+"""The desk: money, limits and ledger, and every decision that rests on them.
+
+Theory of operation. A request that is to be paid is an *ask*. It passes these states, and nothing else holds it:
+
+    asked ──turn──▶ reserved ──take──▶ in flight ──arrived──▶ replied ──turn──▶ settled
+      ▲                                                                 │
+      └───────────────── again, not before a time ◀─────────────────────┘
+
+- `turn` is the only place where money and ledger change: it books the replies that came, then reserves a prefix of the
+  asks, and commits both in one transaction. What it returns is durable. It blocks on the disk, so it runs in a thread
+  of its own; replies and asks that gather meanwhile go into the next one.
+- `take` and `arrived` are instant and belong to the event loop: the limits say which reserved call may go now, and
+  learn from each reply the moment it comes. Reservations run ahead of sending, so that a freed slot never waits for a
+  disk; a call that waits out a refusal is an ask with a time and holds nothing.
+- A call goes to the first line that is open, does not rest for long, and can take its size. A refusal for good closes
+  its line; on grounds of safety, or where the text is too long, the call alone goes to the next one. When no line is
+  open the desk is halted: asks come back as failures, what is reserved and unsent is given back.
+- An attempt counts against the call, unless it was the whole service's failure (the line rests) or the wire is to ask
+  another way. A rate-limited call is not given up before its attempts span the longest window.
+
+The budget counts charged + unknown + reserved. A bound is what no attempt can cost more than (`models.meter`); until a
+kind of text has been counted once, one call of it leads where there is a cap.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from docreduce.desk.booking import attempt_of, booked_of, is_plausible
+from docreduce.desk.budget import Budget
+from docreduce.desk.known import known
+from docreduce.desk.ledger import Booked, Ledger, Reserved
+from docreduce.desk.lines import Line, Ticket
+from docreduce.desk.retries import again_s, counts
+from docreduce.desk.routing import Call, Routing
+from docreduce.models.meter import kind_of
+from docreduce.values import (
+    Answer,
+    Attempt,
+    Cause,
+    Completion,
+    Decision,
+    Failure,
+    Outcome,
+    Rejection,
+    Reply,
+    Request,
+    Usage,
+)
+
+__all__ = ["Ask", "Desk", "Settled", "Turn"]
+
+SAMPLES, SAMPLE_EVERY = 2_000, 32
+"""Attempts of a run that are kept for calibration: so many, then one of so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that is to be paid, for the document that bears it."""
+
+    key: str
+    request: Request
+    document_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a reply or an ask came to: the attempt that was made, if one was, and the request's outcome; without one
+    the ask is to come again, not before `not_before` (on the clock of `now`)."""
+
+    ask: Ask
+    attempt: Attempt | None = None
+    outcome: Outcome | None = None
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn decided. `waiting`: asks that were not reserved, in order; they may be after the next reply."""
+
+    settled: Sequence[Settled]
+    waiting: Sequence[Ask]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Desk:
+    """Decides for one run. `halted` is the failure that ended it for all calls not yet sent."""
+
+    run_id: str
+    lines: Sequence[Line]
+    ledger: Ledger
+    budget: Budget
+    max_attempts: int = 6
+    retry_failed: bool = False
+    fresh: bool = False
+    halted: Failure | None = None
+    wall: float = field(default_factory=time.time)  # seconds since the epoch at `now` = 0; set by the engine
+    routing: Routing = field(init=False)
+    _calls: dict[str, Call] = field(default_factory=dict)
+    _now_answered: set[str] = field(default_factory=set)
+    _samples: int = 0
+
+    def __post_init__(self) -> None:
+        self.routing = Routing(self.lines)
+
+    # --- instant, on the loop ---------------------------------------------------------------------------------
+
+    def take(self, now: float) -> Ticket | float:
+        """The next call that may be made now; else the seconds until asking again makes sense, math.inf: not before
+        a reply or a turn."""
+        soonest = math.inf
+        for line in self.lines:
+            if not line.ready or self.halted or line.closed or line.full:
+                continue
+            try:
+                ticket = line.ready.popleft()
+            except IndexError:  # a turn has just given it back
+                continue
+            lease = line.limiter.lease(ticket.tokens, now)
+            if isinstance(lease, (int, float)):
+                line.ready.appendleft(ticket)
+                soonest = min(soonest, lease)
+                continue
+            timeout_s = line.limiter.timeout_s(now, tokens=ticket.tokens, attempt=ticket.attempt)
+            ticket = replace(ticket, started_at=self.wall + now, timeout_s=timeout_s)
+            line.leases[ticket.id] = lease
+            self.ledger.sending(ticket.id)
+            return ticket
+        return soonest
+
+    def arrived(self, ticket: Ticket, reply: Reply, now: float) -> None:
+        """Give the call's slot back, and learn from what came. It is booked in the next turn."""
+        line = self.routing.of(ticket)
+        lease = line.leases.pop(ticket.id)
+        line.unbooked += 1
+        own = isinstance(reply, Rejection) and reply.cause is Cause.STOPPED
+        used = reply.usage.input_tokens + reply.usage.output_tokens if reply.usage else None
+        line.limiter.settle(lease, now, None if own else reply, used)
+        if not own:
+            line.learn(ticket, reply, now)
+            if line.closed and all(each.closed for each in self.lines):
+                self.halt(line.closed.cause, line.closed.message)
+
+    def room(self, now: float) -> int:
+        """How many more asks it makes sense to bring now: what may be in flight, and some that are reserved ahead."""
+        return self.routing.room(now)
+
+    def stranded(self, now: float) -> bool:
+        """Whether calls are reserved that are not to be sent where they are: the next turn gives them back."""
+        return any(self._leaves(line, ticket, now) for line in self.lines for ticket in list(line.ready))
+
+    def _leaves(self, line: Line, ticket: Ticket, now: float) -> bool:
+        return self.halted is not None or self.routing.leaves(line, ticket.request, now)
+
+    def paused_s(self, now: float) -> float | None:
+        """Seconds for which no line sends anything; None where one does."""
+        return self.routing.paused_s(now)
+
+    @property
+    def trouble(self) -> str | None:
+        """The newest reason why a line that fails does so; None where none does."""
+        return next((line.last_failure for line in self.lines if line.failing_since is not None), None)
+
+    def halt(self, cause: Cause, message: str) -> None:
+        """Send nothing more; what is in flight goes on. The first cause stays, but a stop goes before the cap."""
+        if self.halted is None or (cause is Cause.STOPPED and self.halted.cause is Cause.BUDGET):
+            self.halted = Failure(key="", cause=cause, message=message)
+
+    # --- what is known, in bulk and free ----------------------------------------------------------------------
+
+    def known(self, asks: Mapping[str, Request]) -> dict[str, Outcome]:
+        """The outcomes that the ledger holds, by key. With `fresh` only what this run has asked itself."""
+        wanted = {key: asks[key] for key in asks if key in self._now_answered} if self.fresh else asks
+        return known(self.ledger, [line.route for line in self.lines], wanted, retry_failed=self.retry_failed)
+
+    # --- the turn, in the desk's thread -----------------------------------------------------------------------
+
+    def turn(
+        self,
+        replies: Sequence[tuple[Ticket, Reply, float]],
+        asks: Sequence[Ask],
+        now: float,
+        rejected: Sequence[str] = (),
+    ) -> Turn:
+        """Book `replies` (with their latency, s), reserve a prefix of `asks`, mark answers that led to a failure, and
+        commit it all. Raises MachineError if the ledger cannot be written: then nothing more may be sent."""
+        settled: list[Settled] = []
+        booked: list[Booked] = []
+        for ticket, reply, latency_s in replies:
+            result, row = self._book(ticket, reply, latency_s, now)
+            settled.append(result)
+            booked.append(row)
+        booked += self._give_back(settled, now)
+        reserved, more, waiting = self._reserve(asks, now)
+        settled += more
+        if reserved or booked or rejected:
+            self.ledger.commit([row for row, _, _ in reserved], booked, rejected)
+        for _, ticket, line in reserved:
+            line.ready.append(ticket)
+        for ticket, _, _ in replies:
+            self.routing.of(ticket).unbooked -= 1
+        return Turn(settled, waiting)
+
+    def _book(self, ticket: Ticket, reply: Reply, latency_s: float, now: float) -> tuple[Settled, Booked]:
+        line, call = self.routing.of(ticket), self._calls[ticket.key]
+        attempt = attempt_of(ticket, reply, latency_s)
+        charged, unknown = (attempt.cost_pusd * (attempt.billing == kind) for kind in ("charged", "unknown"))
+        self.budget.settle(ticket.bound_pusd, charged, unknown)
+        line.led(ticket, answered=isinstance(reply, Answer))
+        whole = not (isinstance(reply, Answer) and reply.truncated)
+        if attempt.usage is not None and attempt.billing == "charged" and whole:
+            line.meter.learn(ticket.request, ticket.kind, attempt.usage)
+        self._watch_bills(ticket, reply, attempt)
+        ask = Ask(ticket.key, ticket.request, ticket.document_id)
+        booked = booked_of(self._reserved(ticket), ticket, reply, attempt, sampled=self._is_sampled())
+        call.began = ticket.started_at if call.began is None else call.began
+        call.counted += counts(reply, line, now)
+        outcome = self._outcome(ticket, reply, attempt)
+        if isinstance(reply, Rejection) and not self.halted:
+            wait = again_s(ticket, reply, call, self.routing, self.max_attempts, now)
+            if wait is not None:
+                return Settled(ask, attempt, None, now + wait), booked
+        del self._calls[ticket.key]
+        if self.fresh:
+            self._now_answered.add(ticket.key)
+        return Settled(ask, attempt, outcome), booked
+
+    def _outcome(self, ticket: Ticket, reply: Reply, attempt: Attempt) -> Outcome:
+        if isinstance(reply, Rejection):
+            if self.halted and reply.decision is Decision.RETRY:  # it would have been asked again
+                return replace(self.halted, key=ticket.key)
+            return Failure(key=ticket.key, cause=reply.cause, message=reply.message)
+        return Completion(
+            key=ticket.key,
+            text=reply.text,
+            finish_reason=reply.finish_reason,
+            usage=attempt.usage or Usage(input_tokens=0, output_tokens=0),
+            cost_pusd=attempt.cost_pusd,
+            model=attempt.model,
+            endpoint=attempt.endpoint,
+            truncated=reply.truncated,
+        )
+
+    def _watch_bills(self, ticket: Ticket, reply: Reply, attempt: Attempt) -> None:
+        """A bill above its bound, or one that nobody can believe, ends a run that has a cap."""
+        if self.budget.cap_pusd is None or reply.usage is None:
+            return
+        if attempt.billing == "charged" and attempt.cost_pusd > ticket.bound_pusd:
+            bill = f"{attempt.cost_pusd / 1e12:.6f} USD for a call that was bounded by {ticket.bound_pusd / 1e12:.6f}"
+            self.halt(Cause.BUDGET, f"the service billed {bill}: budget.max_cost_usd cannot be kept there")
+        elif not is_plausible(ticket, reply.usage) and attempt.billing == "unknown":
+            stated = f"{reply.usage.input_tokens} tokens in and {reply.usage.output_tokens} out"
+            self.halt(Cause.BUDGET, f"the service stated {stated}, which cannot be: booked unknown at the bound")
+
+    def _reserve(
+        self, asks: Sequence[Ask], now: float
+    ) -> tuple[list[tuple[Reserved, Ticket, Line]], list[Settled], list[Ask]]:
+        """Reserve a prefix of `asks`: (reservations, asks that have failed already, asks that wait)."""
+        reserved: list[tuple[Reserved, Ticket, Line]] = []
+        failed: list[Settled] = []
+        waiting: list[Ask] = []
+        for at, ask in enumerate(asks):
+            call = self._calls.setdefault(ask.key, Call())
+            line = None if self.halted else self.routing.choose(call, ask.request, now)
+            refusal = self.halted or (None if line else self.routing.refusal(call, ask.request))
+            if refusal or line is None:
+                del self._calls[ask.key]
+                failed.append(Settled(ask, None, replace(refusal, key=ask.key)) if refusal else Settled(ask))
+                continue
+            ticket = self._ticket(ask, call, line, now)
+            if self.budget.cap_pusd is not None and not line.leads(ticket):
+                waiting.append(ask)
+                continue
+            if not self.budget.reserve(ticket.bound_pusd):
+                line.led(ticket)
+                if self.budget.reserved:  # what is out may come to less than its bound
+                    waiting += asks[at:]
+                    break
+                self.halt(Cause.BUDGET, self._too_dear(ticket))
+                failed.append(Settled(ask, None, replace(self.halted, key=ask.key)))  # type: ignore[type-var]
+                del self._calls[ask.key]
+                continue
+            call.attempts += 1
+            self.ledger.next_id += 1
+            reserved.append((self._reserved(ticket), ticket, line))
+        return reserved, failed, waiting
+
+    def _too_dear(self, ticket: Ticket) -> str:
+        left = max(0, self.budget.left or 0)
+        return (
+            f"the next call could pass budget.max_cost_usd: it is bounded by {ticket.bound_pusd / 1e12:.6f} USD, and "
+            f"{left / 1e12:.6f} USD are left"
+        )
+
+    def _ticket(self, ask: Ask, call: Call, line: Line, now: float) -> Ticket:
+        kind = kind_of(ask.request)
+        return Ticket(
+            id=self.ledger.next_id,
+            key=ask.key,
+            request=ask.request,
+            document_id=ask.document_id,
+            route=line.route,
+            attempt=call.attempts + 1,
+            bound_pusd=line.meter.cost_bound(ask.request, kind),
+            tokens=line.meter.expected_tokens(ask.request, kind),
+            kind=kind,
+            started_at=self.wall + now,
+        )
+
+    def _reserved(self, ticket: Ticket) -> Reserved:
+        return Reserved(
+            id=ticket.id,
+            run_id=self.run_id,
+            document_id=ticket.document_id,
+            key=ticket.key,
+            stage=ticket.request.stage,
+            chunk=ticket.request.chunk,
+            attempt=ticket.attempt,
+            started_at=ticket.started_at,
+            endpoint=ticket.route.endpoint,
+            model=ticket.route.model,
+            bound_pusd=ticket.bound_pusd,
+        )
+
+    def _give_back(self, settled: list[Settled], now: float) -> list[Booked]:
+        """Reservations that are not to be sent, free: after a halt failures for those who wait, else asked anew."""
+        given: list[Booked] = []
+        for line in self.lines:
+            for _ in range(len(line.ready)):
+                try:
+                    ticket = line.ready.popleft()
+                except IndexError:  # sent in the meantime
+                    break
+                if not self._leaves(line, ticket, now):
+                    line.ready.append(ticket)
+                    continue
+                self.budget.settle(ticket.bound_pusd, 0)
+                line.led(ticket)
+                given.append(Booked(reserved=self._reserved(ticket), attempt=None))
+                ask = Ask(ticket.key, ticket.request, ticket.document_id)
+                if self.halted:
+                    del self._calls[ticket.key]
+                    settled.append(Settled(ask, None, replace(self.halted, key=ticket.key)))
+                else:
+                    self._calls[ticket.key].attempts -= 1
+                    settled.append(Settled(ask))
+        return given
+
+    def _is_sampled(self) -> bool:
+        """Whether the attempt is kept for calibration: of a long run, a part is enough."""
+        self._samples += 1
+        return self._samples <= SAMPLES or self._samples % SAMPLE_EVERY == 0

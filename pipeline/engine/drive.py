@@ -1,0 +1,385 @@
+"""The only loop: units through the desk, with their results in the input's order.
+
+Two heaps hold whatever waits: what is to come again, by its time, and what is due, by its place in the input; a call
+that waits is an entry there and nothing else. What the desk cannot decide before a reply goes with the next one. The
+loop sends what the desk lets go, gathers replies and asks into the desk's next turn, steps the units whose outcomes are
+all there, and opens new ones as slots free. Four threads beside it, one for each thing that blocks:
+reading, stepping (kinds cut and merge texts; the ledger is read there), the desk's turns, writing results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+from docreduce.desk import Ask, Desk, Settled, Ticket
+from docreduce.engine.carriers import Carrier
+from docreduce.engine.events import Attempted, Finished, Listener
+from docreduce.engine.intake import Batch, Intake
+from docreduce.engine.unit import Unit
+from docreduce.readers import Unread
+from docreduce.results import DocumentRow
+from docreduce.values import Attempt, Cause, Completion, Decision, Outcome, Rejection, Reply, Request
+from docreduce.values.errors import MachineError
+
+__all__ = ["Driver"]
+
+FINISHED_AHEAD = 2_000
+HELD_CHARS = 2**27
+"""Finished documents that may wait for an earlier one to be written, and characters of those and of all that are at
+work; then none is opened."""
+OPEN_UNITS = 4_096
+"""Units at work at once, at most: more than calls in flight, so that never one slot waits for a document."""
+TURN_ASKS = 4_096
+"""Asks in one turn, at most: the ledger's transaction is to stay short."""
+READER_GRACE_S = 1.0
+"""A reader that does not hear the end within this is left behind."""
+
+_Waiting = tuple[float, int, Ask]
+
+
+class Driver:
+    """Drives every unit to its results and hands finished documents to `write` in order.
+
+    `carriers` by a ticket's `carrier`; `listener` hears what happens; `forecast` is told each request that is paid for
+    the first time, in the thread of the steps."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        desk: Desk,
+        carriers: Mapping[str, Carrier],
+        write: Callable[[DocumentRow], None],
+        listener: Listener,
+        forecast: Callable[[Sequence[Request]], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._intake, self._desk, self._carriers = intake, desk, carriers
+        self._write, self._listen, self._forecast = write, listener, forecast
+        self._clock = clock
+        desk.wall = time.time() - clock()
+        self._later: list[_Waiting] = []  # by the time before which they are not to be asked again
+        self._due: list[_Waiting] = []  # by place
+        self._undecided: list[Ask] = []  # to be asked with the next reply
+        self._asked = 0  # in the present turn
+        self._ties = count()
+        self._askers: dict[str, list[tuple[Unit, int]]] = {}  # who waits for a key; the first one bears its calls
+        self._complete: list[Unit] = []  # units whose outcomes are all there
+        self._replies: list[tuple[Ticket, Reply, float]] = []
+        self._rejected: list[str] = []
+        self._finished: dict[int, DocumentRow] = {}
+        self._chars = 0  # of what is at work or finished
+        self._next = 0  # the place in the input that is written next
+        self._units = 0  # at work
+        self._calls: dict[asyncio.Task[Reply], tuple[Ticket, float]] = {}  # with the time each was sent
+        self._abandoned = False
+        self._reading = False  # the readers' thread is at work
+        self._lost: Sequence[Unread] | None = None
+        self._busy: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._error: BaseException | None = None
+        self._threads = {name: ThreadPoolExecutor(1, name) for name in ("read", "step", "desk", "write")}
+
+    async def run(self) -> None:
+        """Until every document is finished and written. Raises what made that impossible (MachineError)."""
+        try:
+            while self._error is None and not self._done():
+                self._wake.clear()
+                wait_s = self._pump()
+                if not self._done() and self._error is None:
+                    try:
+                        await asyncio.wait_for(self._wake.wait(), wait_s)
+                    except TimeoutError:
+                        continue
+            if self._error is not None:
+                raise self._error
+        finally:
+            for task in (*self._calls, *(each for each in self._tasks if each.get_name() != "desk")):
+                task.cancel()
+            await asyncio.gather(*self._calls, *self._tasks, return_exceptions=True)
+            with suppress(MachineError):  # it is told already; what was answered is to be kept if it can be
+                if self._replies:
+                    await self._turn([])
+            for name, threads in self._threads.items():
+                # Not on the loop: a second signal must be heard while a reader is still at work.
+                left = self._lost is not None and name == "read"
+                await asyncio.to_thread(threads.shutdown, wait=not left, cancel_futures=True)
+
+    def wake(self) -> None:
+        """Look again at what there is to do."""
+        self._wake.set()
+
+    def abandon(self, rest: Callable[[], Sequence[Unread]] = lambda: ()) -> None:
+        """Give up the calls in flight, each booked unknown at its bound, and a reader that does not hear the end:
+        `rest` says what it leaves."""
+        self._abandoned = True
+        for task in self._calls:
+            task.cancel()
+        asyncio.get_running_loop().call_later(READER_GRACE_S, self._leave_reader, rest)
+        self._wake.set()
+
+    def _leave_reader(self, rest: Callable[[], Sequence[Unread]]) -> None:
+        if self._reading and self._lost is None:
+            self._lost = rest()
+            for place, row in self._intake.left_unread(self._lost):
+                self._finish(place, row)
+            self._busy.discard("read")
+            self._wake.set()
+
+    def _done(self) -> bool:
+        return self._intake.exhausted and not (
+            self._busy
+            or self._askers
+            or self._complete
+            or self._replies
+            or self._calls
+            or self._rejected
+            or self._finished
+        )
+
+    # --- one round of the loop --------------------------------------------------------------------------------
+
+    def _pump(self) -> float | None:
+        """Start whatever there is room for; seconds until the next round is due (None: when something happens)."""
+        now = self._clock()
+        wait_s = self._send(now)
+        if "desk" not in self._busy:
+            due = self._take_due(now)
+            if self._replies or due or self._rejected or self._desk.stranded(now):
+                self._asked = len(due)
+                self._start("desk", self._turn, due)
+        if self._complete:
+            self._start("step", self._step)
+        self._open(now)
+        if self._next in self._finished:
+            self._start("write", self._store)
+        if self._later and "desk" not in self._busy:
+            wait_s = min(wait_s, max(0.0, self._later[0][0] - now))
+        return None if wait_s == math.inf else wait_s + 0.0005
+
+    def _send(self, now: float) -> float:
+        """Send what may go now; seconds until more may."""
+        while isinstance(taken := self._desk.take(now), Ticket):
+            task = asyncio.get_running_loop().create_task(self._carriers[taken.carrier].carry(taken))
+            self._calls[task] = taken, now
+            task.add_done_callback(self._called)
+        return taken
+
+    def _take_due(self, now: float) -> list[Ask]:
+        """The asks for the next turn, earlier documents first: as many as there is room for; all after a halt."""
+        halted = self._desk.halted is not None
+        while self._later and (halted or self._later[0][0] <= now):
+            _, tie, ask = heapq.heappop(self._later)
+            self._push(ask, tie)
+        if self._replies or halted:
+            for ask in self._undecided:
+                self._push(ask)
+            self._undecided = []
+        room = len(self._due) if halted else self._desk.room(now)
+        return [heapq.heappop(self._due)[2] for _ in range(min(room, len(self._due), TURN_ASKS))]
+
+    def _open(self, now: float) -> None:
+        """Bring in new documents while there are slots for them."""
+        # What waits out a refusal holds no slot: others are brought in for it.
+        wanted = self._desk.room(now) - len(self._due) - len(self._undecided) - self._asked
+        full = len(self._finished) >= FINISHED_AHEAD or self._chars >= HELD_CHARS or self._units >= OPEN_UNITS
+        # Only where something is on its way that will make room: what comes first may still be with the readers.
+        held = full and bool(self._units or self._next in self._finished or "write" in self._busy)
+        halted = self._desk.halted is not None
+        if not self._intake.exhausted and (wanted > 0 or halted) and not held:
+            self._start("read", self._pull, max(wanted, 4))
+
+    def _start(self, name: str, work: Callable[..., Coroutine[None, None, None]], *given: Any) -> None:
+        """Run `work` unless its thread is busy."""
+        if name in self._busy:
+            return
+        self._busy.add(name)
+        task = asyncio.get_running_loop().create_task(work(*given), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not (self._lost is not None and task.get_name() == "read"):
+            self._busy.discard(task.get_name())
+        if not task.cancelled():
+            error = task.exception()  # asked for also where an earlier one is told: else asyncio prints it
+            self._error = self._error or error
+        self._wake.set()
+
+    # --- calls ------------------------------------------------------------------------------------------------
+
+    def _called(self, task: asyncio.Task[Reply]) -> None:
+        ticket, started = self._calls.pop(task)
+        self._wake.set()
+        reply: Reply
+        if task.cancelled():
+            if not self._abandoned:
+                return
+            message = "given up after the run was told to stop"
+            reply = Rejection(cause=Cause.STOPPED, decision=Decision.FAIL, message=message, billing="unknown")
+        elif error := task.exception():
+            self._error = self._error or error
+            return
+        else:
+            reply = task.result()
+        now = self._clock()
+        self._desk.arrived(ticket, reply, now)
+        self._replies.append((ticket, reply, now - started))
+
+    async def _turn(self, asks: Sequence[Ask]) -> None:
+        """One turn of the desk."""
+        replies, self._replies = self._replies, []
+        rejected, self._rejected = self._rejected, []
+        loop = asyncio.get_running_loop()
+        turn = await loop.run_in_executor(
+            self._threads["desk"], self._desk.turn, replies, asks, self._clock(), rejected
+        )
+        self._undecided += turn.waiting
+        self._asked = 0
+        for settled in turn.settled:
+            self._settle(settled)
+
+    def _push(self, ask: Ask, tie: int | None = None) -> None:
+        """Make the ask due. `tie`: when it came, among those of one document."""
+        unit, _ = self._askers[ask.key][0]
+        heapq.heappush(self._due, (unit.place, next(self._ties) if tie is None else tie, ask))
+
+    def _settle(self, settled: Settled) -> None:
+        key = settled.ask.key
+        if settled.attempt is not None:
+            unit, position = self._askers[key][0]
+            unit.bear(position, settled.attempt)
+            self._listen(Attempted(settled.attempt))
+        if settled.outcome is None:
+            heapq.heappush(self._later, (settled.not_before, next(self._ties), settled.ask))
+        else:
+            self._deliver(key, settled.outcome, paid=settled.attempt is not None)
+
+    def _deliver(self, key: str, outcome: Outcome, *, paid: bool) -> None:
+        """Give the outcome to all who asked; whoever did not bear the call reused its answer."""
+        for at, (unit, position) in enumerate(self._askers.pop(key)):
+            if isinstance(outcome, Completion) and (at or not paid):
+                reused = _reused(outcome, unit.requests[position], self._desk.wall + self._clock())
+                unit.bear(position, reused)
+                self._listen(Attempted(reused))
+            if unit.receive(position, outcome):
+                self._complete.append(unit)
+
+    # --- units ------------------------------------------------------------------------------------------------
+
+    async def _pull(self, requests: int) -> None:
+        halted = self._desk.halted
+        # Without money the ledger may still answer; after a stop or a refusal nobody wants to wait for that.
+        if halted is not None and halted.cause is not Cause.BUDGET:
+            self._intake.listing = halted
+        self._reading = True
+        batch = await asyncio.get_running_loop().run_in_executor(self._threads["read"], self._intake.pull, requests)
+        self._reading = False
+        if self._lost is None:
+            await self._admit(batch)
+
+    async def _admit(self, batch: Batch) -> None:
+        for place, row in batch.rows:
+            self._finish(place, row)
+        self._units += len(batch.units)
+        self._chars += sum(unit.chars for unit in batch.units)
+        await self._ask(batch.units)
+
+    async def _step(self) -> None:
+        """Take every complete unit to its next step, and its requests to the ledger or the heap."""
+        units, self._complete = self._complete, []
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads["step"], _step_all, units)
+        await self._ask(units)
+
+    async def _ask(self, units: Sequence[Unit]) -> None:
+        """Queue what the units ask for; what is in flight is waited for, what the ledger holds comes at once."""
+        fresh: dict[str, Request] = {}
+        bearers: dict[str, str] = {}
+        for unit in units:
+            if unit.results is not None:
+                self._settle_unit(unit)
+            elif not unit.requests:
+                self._complete.append(unit)
+            for position, key in enumerate(unit.keys):
+                if key in self._askers:
+                    self._askers[key].append((unit, position))
+                else:
+                    self._askers[key] = [(unit, position)]
+                    fresh[key], bearers[key] = unit.requests[position], unit.bearer(position)
+        if not fresh:
+            return
+        loop = asyncio.get_running_loop()
+        known = await loop.run_in_executor(self._threads["step"], self._look_up, fresh)
+        for key, request in fresh.items():
+            if key in known:
+                self._deliver(key, known[key], paid=False)
+            else:
+                self._push(Ask(key, request, bearers[key]))
+        self._wake.set()
+
+    def _look_up(self, fresh: Mapping[str, Request]) -> dict[str, Outcome]:
+        known = self._desk.known(fresh)
+        self._forecast([request for key, request in fresh.items() if key not in known])
+        return known
+
+    def _settle_unit(self, unit: Unit) -> None:
+        self._units -= 1
+        self._chars -= unit.chars
+        self._rejected += [key for result in unit.results or () for key in result.rejected]
+        for place, row in unit.rows():
+            self._finish(place, row)
+
+    # --- results ----------------------------------------------------------------------------------------------
+
+    def _finish(self, place: int, row: DocumentRow) -> None:
+        self._finished[place] = row
+        self._chars += row.held_chars
+        self._listen(Finished(row))
+        self._wake.set()
+
+    async def _store(self) -> None:
+        rows = []
+        while self._next in self._finished:
+            rows.append(self._finished.pop(self._next))
+            self._chars -= rows[-1].held_chars
+            self._next += 1
+
+        def write() -> None:
+            for row in rows:
+                self._write(row)
+
+        await asyncio.get_running_loop().run_in_executor(self._threads["write"], write)
+
+
+def _step_all(units: Sequence[Unit]) -> None:
+    for unit in units:
+        unit.step()
+
+
+def _reused(answer: Completion, request: Request, at: float) -> Attempt:
+    """The row of an answer that cost nothing this time; the tokens and the money it once took stand in it."""
+    return Attempt(
+        key=answer.key,
+        stage=request.stage,
+        chunk=request.chunk,
+        attempt=0,
+        started_at=at,
+        latency_s=0.0,
+        outcome="ok",
+        billing="reused",
+        cost_pusd=answer.cost_pusd,
+        model=answer.model,
+        endpoint=answer.endpoint,
+        usage=answer.usage,
+        finish_reason=answer.finish_reason,
+    )

@@ -1,0 +1,166 @@
+"""What comes in: documents read, numbered, put into units, and opened as far as they are wanted.
+
+Pulled from one thread at a time, since readers are generators. Everything here is bounded, however many documents
+there are and whatever they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import pyarrow as pa
+from docreduce.engine.session import PACK_SPAN, Session, packed_tokens
+from docreduce.engine.unit import Unit, row_of
+from docreduce.readers import UniqueIds, Unread, left_out, read
+from docreduce.results import DocumentRow
+from docreduce.settings import InputSettings
+from docreduce.values import Cause, Document, Failure, Result, Status
+from docreduce.values.errors import DocumentError
+
+__all__ = ["Batch", "Intake", "Read", "Reads"]
+
+BATCH = 64
+"""Documents that are read in one pull, at most."""
+BATCH_CHARS = 2**24
+"""Characters of them, or so: a pull is not to hold more than this."""
+
+Read: TypeAlias = Document | Unread
+
+
+@dataclass(slots=True)
+class Reads:
+    """The documents of all sources, in order. Once `given_up` is set, a source is a row that nobody read, and so is
+    the rest of a table. `pinned`: kept columns with the types they had in earlier runs; `at`: the source being read."""
+
+    sources: Sequence[str]
+    settings: InputSettings
+    pinned: pa.Schema | None = None
+    skipped: Counter[str] = field(default_factory=Counter)  # inside archives and mails, by reason
+    given_up: DocumentError | None = None
+    at: int = 0
+
+    def __iter__(self) -> Generator[Read, None, None]:
+        for at, source in enumerate(self.sources):
+            self.at = at
+            if self.given_up is not None:
+                yield left_out(source, self.given_up)
+                continue
+            for found in read(source, self.settings, self.skipped, self.pinned):
+                if self.given_up is not None:
+                    rest = "" if found.row is None else ", nor were the rows after it"
+                    error = DocumentError(f"{self.given_up.message}{rest}", kind=Cause.STOPPED)
+                    yield Unread(
+                        id=found.id,
+                        uri=found.uri,
+                        row=found.row,
+                        media_type=found.media_type,
+                        columns=found.columns,
+                        error=error,
+                    )
+                    break
+                yield found
+
+    def rest(self) -> list[Unread]:
+        """Rows of the sources that nobody will open any more, where a reader hangs in the present one."""
+        error = self.given_up or DocumentError("not read before the run was interrupted", kind=Cause.STOPPED)
+        return [left_out(source, error) for source in self.sources[self.at :]]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one pull brought: units with their first requests, and documents that are finished already, by place."""
+
+    units: list[Unit] = field(default_factory=list)
+    rows: list[tuple[int, DocumentRow]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Intake:
+    """Turns what the readers bring into units and rows. `listing`: only say what is there; every further document is a
+    skipped row with that reason."""
+
+    session: Session
+    reads: Iterator[Read]
+    listing: Failure | None = None
+    exhausted: bool = False
+    places: int = 0  # documents that came so far
+    _pulled: list[tuple[int, Read]] = field(default_factory=list)  # in the present pull
+    _unique: UniqueIds = field(default_factory=UniqueIds)
+    _packed: list[Document] = field(default_factory=list)
+    _tokens: int = 0
+
+    def pull(self, requests: int) -> Batch:
+        """Read until there are `requests` requests or the pull has its share of documents."""
+        batch = Batch()
+        self._pulled = [(document.place, document) for document in self._packed]
+        taken = chars = wanted = 0
+        while wanted < requests and taken < BATCH and chars < BATCH_CHARS:
+            found = next(self.reads, None)
+            if found is None:
+                self.exhausted = True
+                self._flush(batch)
+                break
+            taken += 1
+            document = self._accept(found, batch)
+            if document is not None:
+                chars += len(document.text)
+                before = len(batch.units)
+                self._put(document, batch)
+                wanted += sum(len(unit.requests) for unit in batch.units[before:])
+        return batch
+
+    def left_unread(self, rest: Sequence[Unread]) -> list[tuple[int, DocumentRow]]:
+        """Rows for what will not be read any more, where a reader hangs: what it brought before, too."""
+        batch = Batch()
+        left = Result(status="skipped", error_kind=Cause.STOPPED.value, error="not done before the run was interrupted")
+        batch.rows += [(place, row_of(found, left)) for place, found in self._pulled]
+        for found in rest:
+            self._accept(found, batch)
+        self.exhausted = True
+        return batch.rows
+
+    def _accept(self, found: Read, batch: Batch) -> Document | None:
+        """The document if there is work on it; else its row goes into the batch."""
+        place, self.places = self.places, self.places + 1
+        found = replace(found, id=self._unique(found.id))
+        self._pulled.append((place, found))
+        if self._packed and place - self._packed[0].place >= PACK_SPAN:
+            self._flush(batch)
+        if isinstance(found, Unread):
+            status: Status = "skipped" if found.error.kind == Cause.STOPPED else "failed"
+            result = Result(status=status, error_kind=found.error.kind, error=found.error.message)
+        elif self.listing is not None:
+            result = Result(status="skipped", error_kind=self.listing.cause.value, error=self.listing.message)
+        elif not found.text.strip():
+            result = Result(status="skipped", error_kind="empty", error="there is no text in it")
+        else:
+            digest = hashlib.sha256(found.text.encode()).hexdigest()[:32]
+            return replace(found, place=place, digest=digest)
+        batch.rows.append((place, row_of(found, result)))
+        return None
+
+    def _put(self, document: Document, batch: Batch) -> None:
+        """Open the document's unit, or add it to the one that is being packed."""
+        pack, plan = self.session.work.pack, self.session.plan
+        tokens = None if pack is None else packed_tokens(document, plan, pack)
+        if pack is None or tokens is None:
+            self._flush(batch)
+            self._open([document], batch)
+            return
+        if len(self._packed) == pack.max_rows or self._tokens + tokens > pack.room_tokens:
+            self._flush(batch)
+        self._packed.append(document)
+        self._tokens += tokens
+
+    def _flush(self, batch: Batch) -> None:
+        if self._packed:
+            packed, self._packed, self._tokens = self._packed, [], 0
+            self._open(packed, batch)
+
+    def _open(self, documents: list[Document], batch: Batch) -> None:
+        unit = Unit(documents, self.session.work.steps(documents))
+        unit.step()
+        batch.units.append(unit)

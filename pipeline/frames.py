@@ -1,0 +1,84 @@
+"""Frames in and out of Python: a column of texts out of whatever frame it is, and columns of ours back onto it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from docreduce.results.schema import free_name
+from docreduce.values.errors import JobError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["FrameColumn", "open_frame"]
+
+
+class FrameColumn:
+    """The text column of a frame: `texts` is a polars Series of strings, null where there is none."""
+
+    def __init__(self, frame: Any, column: str) -> None:
+        import polars as pl
+
+        self._frame: Any = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+        self._lazy = isinstance(frame, pl.LazyFrame)
+        self._pandas = type(frame).__module__.partition(".")[0] == "pandas"
+        names = self.names
+        if column not in names:
+            known = ", ".join(names)
+            raise JobError(f"the frame has no column {column!r}: it has {known}", hint="Name it: column=….")
+        self.texts = self._texts(column)
+
+    @property
+    def names(self) -> list[str]:
+        """The frame's columns."""
+        columns = getattr(self._frame, "column_names", None)  # Arrow's `columns` are its arrays
+        return [str(name) for name in (columns or self._frame.columns)]
+
+    def _texts(self, column: str) -> pl.Series:
+        import polars as pl
+
+        if self._pandas:
+            series = self._frame[column]
+            pairs = zip(series.tolist(), series.isna().tolist(), strict=True)
+            texts = pl.Series("text", [None if missing else value for value, missing in pairs], strict=False)
+        elif isinstance(self._frame, pl.DataFrame):
+            texts = self._frame.get_column(column)
+        else:
+            texts = pl.Series("text", self._frame.column(column))
+        if texts.dtype == pl.Null or isinstance(texts.dtype, pl.Categorical | pl.Enum):
+            texts = texts.cast(pl.String)
+        if texts.dtype != pl.String:
+            raise JobError(f"column {column!r} holds {texts.dtype}, not text", hint="Name another one: column=….")
+        return texts.alias("text")
+
+    def with_columns(self, added: Sequence[pl.Series], prefix: str) -> Any:
+        """The frame as it came, with `added` behind its own columns; one that is named like one of the frame's has
+        `prefix` before its name."""
+        import polars as pl
+
+        taken = [*self.names, *(each.name for each in added)]
+        own = self.names
+        named = [each.alias(free_name(each.name, prefix, taken)) if each.name in own else each for each in added]
+        if isinstance(self._frame, pl.DataFrame):
+            whole = self._frame.with_columns(named)
+            return whole.lazy() if self._lazy else whole
+        if self._pandas:
+            columns = {each.name: each.to_pandas().set_axis(self._frame.index) for each in named}
+            return self._frame.assign(**columns)
+        for each in named:
+            self._frame = self._frame.append_column(each.name, each.to_arrow())
+        return self._frame
+
+
+def open_frame(frame: Any, column: str) -> FrameColumn:
+    """The text column of a polars (eager, lazy), pandas or Arrow frame. Raises JobError for what is none of them."""
+    import polars as pl
+    import pyarrow as pa
+
+    kind = type(frame)
+    if isinstance(frame, pl.DataFrame | pl.LazyFrame | pa.Table) or (
+        kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame"
+    ):
+        return FrameColumn(frame, column)
+    raise JobError(f"{kind.__module__}.{kind.__name__} is no frame: give one of polars, pandas or Arrow")

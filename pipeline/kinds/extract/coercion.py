@@ -1,0 +1,149 @@
+"""Values in the type that the schema wants, where they only stand in another spelling; what was changed is said.
+
+"1,250.00" is a number where a number is wanted, "2024-01-02 15:00" a date-time, "" in a field with a format is null.
+What could mean two things ("1,25,0"), or more than a number ("5 kg"), stays as it is, and the schema refuses it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from docreduce.kinds.extract.paths import Path, empty, shown
+
+__all__ = ["Coerced", "coerce_item", "number_of"]
+
+Coerced = dict[str, str]
+"""By path, what a value was made of."""
+
+_BRANCHES = ("anyOf", "oneOf", "allOf")
+_SIGNS = str.maketrans("−–٫٬", "--.,")
+_GROUPED = re.compile(r"\d{1,3}(?:(?P<sep>[,.'’ ])\d{3})(?:(?P=sep)\d{3})*(?P<rest>[.,]\d+)?")
+_INDIAN = re.compile(r"\d{1,2}(,\d\d)+,\d{3}(\.\d+)?")
+_PLAIN = re.compile(r"(?P<whole>\d+)(?:[.,](?P<part>\d+))?")
+_MINUTES = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?\s*([Zz]|[+-]\d\d:?\d\d)?")
+
+
+def coerce_item(value: Any, schema: Any, path: Path = ()) -> tuple[Any, Coerced]:
+    """`value` in the types of `schema`, and what was changed, by path."""
+    changed: Coerced = {}
+    return _coerced(value, schema, path, changed), changed
+
+
+def number_of(text: str) -> int | float | None:
+    """The number that `text` is, with its separators, a currency or percent sign around it; None where it is none.
+
+    A lone comma before three digits divides thousands, a lone point decimals."""
+    plain = unicodedata.normalize("NFKC", text).strip()
+    plain = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in plain)
+    plain = plain.translate(_SIGNS)
+    negative = plain.startswith("(") and plain.endswith(")")
+    plain = plain[1:-1] if negative else plain
+    sign, plain = ("-", plain[1:]) if plain.startswith("-") else ("", plain.removeprefix("+"))
+    plain = "".join(letter for letter in plain if unicodedata.category(letter) != "Sc").removesuffix("%").strip()
+    plain = re.sub(r"\s", " ", plain)
+    if plain.startswith("-") and not sign:  # $-5
+        sign, plain = "-", plain[1:]
+    if (grouped := _GROUPED.fullmatch(plain)) and (grouped["rest"] or grouped["sep"] != "." or plain.count(".") > 1):
+        if grouped["rest"] and grouped["rest"][0] == grouped["sep"]:
+            return None
+        whole = plain[: grouped.start("rest")] if grouped["rest"] else plain
+        digits = re.sub(r"\D", "", whole) + (f".{grouped['rest'][1:]}" if grouped["rest"] else "")
+    elif _INDIAN.fullmatch(plain):
+        digits = plain.replace(",", "")
+    elif single := _PLAIN.fullmatch(plain):
+        digits = single["whole"] + (f".{single['part']}" if single["part"] else "")
+    else:
+        return None
+    number = float(digits) if "." in digits else int(digits)
+    return -number if sign or negative else number
+
+
+def _coerced(value: Any, schema: Any, path: Path, changed: Coerced) -> Any:
+    if not isinstance(schema, Mapping):
+        return value
+    branches = [branch for word in _BRANCHES for branch in schema.get(word, ())]
+    if branches and "properties" not in schema and "items" not in schema:
+        return _in_branches(value, schema, branches, path, changed)
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return {name: _coerced(part, properties.get(name), (*path, name), changed) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_coerced(part, schema.get("items"), (*path, at), changed) for at, part in enumerate(value)]
+    return _scalar(value, schema, path, changed)
+
+
+def _in_branches(value: Any, schema: Mapping[str, Any], branches: list[Any], path: Path, changed: Coerced) -> Any:
+    """By the one branch that is for such a value; a scalar only where no branch takes it as it is."""
+    kind = "object" if isinstance(value, dict) else "array" if isinstance(value, list) else None
+    fitting = [one for one in branches if isinstance(one, Mapping) and (kind is None or kind in _types(one))]
+    if kind is None:
+        own = "string" if isinstance(value, str) else None
+        if own is None or any(own in _types(one) and not _formatted(one) for one in fitting):
+            return value
+    for one in fitting:
+        inner: Coerced = {}
+        new = _coerced(value, one, path, inner)
+        if kind is not None or inner:
+            changed.update(inner)
+            return new
+    return value
+
+
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    kind = schema.get("type", "object" if "properties" in schema else [])
+    return {kind} if isinstance(kind, str) else set(kind)
+
+
+def _formatted(schema: Mapping[str, Any]) -> bool:
+    return not schema.keys().isdisjoint({"format", "enum", "const", "pattern", "minLength"})
+
+
+def _scalar(value: Any, schema: Mapping[str, Any], path: Path, changed: Coerced) -> Any:
+    types = _types(schema)
+    new = value
+    if isinstance(value, str):
+        if empty(value) and (_formatted(schema) or (types and "string" not in types)):
+            new = None if value not in schema.get("enum", ()) else value
+        elif types & {"number", "integer"} and "string" not in types:
+            number = number_of(value)
+            new = value if number is None else number
+        elif "boolean" in types and "string" not in types and value.strip().lower() in {"true", "false"}:
+            new = value.strip().lower() == "true"
+        elif schema.get("format") in {"date", "date-time"}:
+            new = _moment(value.strip(), schema["format"])
+    if (
+        isinstance(new, float)
+        and "integer" in types
+        and "number" not in types
+        and new.is_integer()
+        and abs(new) < 2**63
+    ):
+        new = int(new)
+    said = []
+    if (new != value or type(new) is not type(value)) and new is not None and not isinstance(value, float):
+        said.append(f"from {value!r}")
+    if schema.get("format") == "date-time" and isinstance(new, str):
+        local = _MINUTES.fullmatch(new)
+        said += ["a local time: no offset is stated, it stands as UTC"] if local and not local[4] else []
+    if said:
+        changed[shown(path)] = "; ".join(said)
+    return new
+
+
+def _moment(text: str, kind: str) -> str:
+    """The date or date-time in the spelling of RFC 3339, as far as it is stated; `text` where it is neither."""
+    whole = _MINUTES.fullmatch(text)
+    if kind == "date":
+        return whole[1] if whole else text
+    if whole:
+        offset = (whole[4] or "").upper()
+        offset = f"{offset[:3]}:{offset[3:]}" if len(offset) == 5 else offset
+        return f"{whole[1]}T{whole[2]}{whole[3] or ':00'}{offset}"
+    try:
+        return f"{date.fromisoformat(text).isoformat()}T00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
+    except ValueError:
+        return text

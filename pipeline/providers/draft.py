@@ -1,0 +1,166 @@
+"""An answer while it is read, whole or event by event: its text, its thoughts, how it ended. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from docreduce.providers.dialect import mapping
+from docreduce.values import FinishReason
+
+__all__ = ["FINISH", "Draft", "looping", "loops", "without_thoughts"]
+
+
+def _endings(words: Mapping[FinishReason, str]) -> dict[str, FinishReason]:
+    return {word: finish for finish, listed in words.items() for word in listed.split()}
+
+
+FINISH = _endings(
+    {
+        # OpenAI, Anthropic; eos: servers that pass the model's own word on; eos_token: TGI; complete: Cohere
+        "stop": "stop end_turn stop_sequence eos eos_token complete",
+        # model_length: Mistral; pause_turn: a turn that was to go on is no whole answer
+        "length": "length max_tokens max_output_tokens model_length model_context_window_exceeded pause_turn",
+        "tool_calls": "tool_calls function_call tool_use",
+        # sensitive: GLM; the others: Gemini; guardrail_intervened: Bedrock
+        "content_filter": "content_filter refusal sensitive safety recitation blocklist prohibited_content spii"
+        " guardrail_intervened",
+    }
+)
+"""Why an answer ended, by the services' words for it: they mean the same wherever two have the same. Any other word
+(insufficient_system_resource, network_error, abort, cancelled, time_limit, …) is the end of no whole answer."""
+
+_PROBE_CHARS = 24
+_MIN_REPEATS = 6
+_MIN_LOOP_CHARS = 300
+_MIN_JSON_LOOP_CHARS = 2000  # rows that are truly equal occur in tables
+_MAX_CANDIDATES = 32
+
+_THOUGHT = r"(?P<t>think|thinking|thought|reasoning|seed:think)"
+_BLOCK = re.compile(
+    rf"(?:\A|(?<=\n))\s*(?:<{_THOUGHT}>.*?(?:</(?P=t)>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)|◁think▷.*?(?:◁/think▷|\Z))",
+    re.DOTALL | re.IGNORECASE,
+)
+"""A block of thoughts (DeepSeek R1, Qwen, Magistral, Kimi) at the head of a line; one without end is all thought."""
+_CLOSING = re.compile(
+    r"(?<![`'\"])(?:</(?:think|thinking|thought|seed:think)>|\[/THINK\]|◁/think▷)(?![`'\"])", re.IGNORECASE
+)
+_OPENING = re.compile(rf"<{_THOUGHT}>|\[THINK\]|◁think▷", re.IGNORECASE)
+_MARK = re.compile(rf"</?{_THOUGHT}>|\[/?THINK\]|◁/?think▷", re.IGNORECASE)
+_HARMONY = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL)
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """`calls`: tool-call arguments by the call's index; `thoughts`: characters of reasoning, which are no part of the
+    answer but progress; `error`: what a choice says instead of an answer."""
+
+    content: list[str] = field(default_factory=list)
+    calls: dict[int, list[str]] = field(default_factory=dict)
+    finish: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    refusal: list[str] = field(default_factory=list)
+    id: str | None = None
+    tier: str | None = None
+    found: bool = False  # something in the shape of an answer was there
+    done: bool = False  # the stream said so itself
+    chars: int = 0  # of content and arguments together
+    thoughts: int = 0
+
+    def add(self, text: object) -> None:
+        """Add content; what is no string is none."""
+        if isinstance(text, str):
+            self.content.append(text)
+            self.chars += len(text)
+
+    def add_call(self, index: object, arguments: object) -> None:
+        """Add to the arguments of a tool call: a piece of JSON text, or all of it parsed."""
+        if isinstance(arguments, (dict, list)):
+            arguments = orjson.dumps(arguments).decode()
+        if isinstance(arguments, str):
+            self.calls.setdefault(index if isinstance(index, int) else 0, []).append(arguments)
+            self.chars += len(arguments)
+
+    def add_thought(self, *texts: object) -> None:
+        """Count reasoning; the longest text counts where a service says the same under two names."""
+        self.thoughts += max((len(text) for text in texts if isinstance(text, str)), default=0)
+
+    def add_refusal(self, text: object) -> None:
+        """Add to the words with which the model or the service declines."""
+        if isinstance(text, str) and text:
+            self.refusal.append(text)
+
+    def add_usage(self, stated: object) -> None:
+        """Add what is stated of the usage; a later word counts."""
+        self.usage.update({name: value for name, value in mapping(stated).items() if value is not None})
+
+    @property
+    def called(self) -> bool:
+        """Whether a tool was called."""
+        return any(any(parts) for parts in self.calls.values())
+
+    @property
+    def text(self) -> str:
+        """The tool call's arguments where there is one, otherwise the content, without thoughts."""
+        if not self.called:
+            return without_thoughts("".join(self.content))
+        calls = ["".join(parts) for _, parts in sorted(self.calls.items())]
+        return calls[0] if len(calls) == 1 else _joined(calls)
+
+    @property
+    def progress(self) -> int:
+        """What grows while an answer comes, and does not by pings."""
+        return self.chars + self.thoughts + sum(map(len, self.refusal))
+
+
+def without_thoughts(text: str) -> str:
+    """`text` without the model's thoughts: blocks of tags, all before a lone closing tag, Harmony's other channels."""
+    if "<|channel|>" in text:
+        final = _HARMONY.findall(text)
+        return final[-1].strip() if final else ""
+    if not any(sign in text for sign in "<[◁") or not _MARK.search(text):  # most texts, and answers are long
+        return text
+    rest = _BLOCK.sub("", text)
+    # The opening tag can stand in the template; before JSON there are no thoughts, and prose may speak of tags.
+    closing = None if rest.lstrip().startswith(("{", "[{")) else _CLOSING.search(rest)
+    if closing and not _OPENING.search(rest, 0, closing.start()):
+        rest = rest[closing.end() :]
+    return rest if rest == text else rest.strip()
+
+
+def loops(text: str, *, structured: bool) -> bool:
+    """`looping`, with more patience for JSON, where equal rows may be true."""
+    return looping(text, min_chars=_MIN_JSON_LOOP_CHARS if structured else _MIN_LOOP_CHARS)
+
+
+def looping(text: str, *, min_chars: int = _MIN_LOOP_CHARS) -> bool:
+    """Whether the end of `text` is one passage at least six times over, in `min_chars` characters or more.
+
+    The passage may be cut at the very end. Its length is found by where the last words stood before."""
+    probe = text[-_PROBE_CHARS:]
+    if len(text) < min_chars:
+        return False
+    at = len(text) - len(probe)
+    for _ in range(_MAX_CANDIDATES):
+        at = text.rfind(probe, 0, at + len(probe) - 1)
+        period = len(text) - len(probe) - at
+        if at < 0 or period * _MIN_REPEATS > len(text):
+            return False
+        size = max(period * _MIN_REPEATS, min_chars)
+        if text[-size:-period] == text[-size + period :]:
+            return True
+    return False
+
+
+def _joined(calls: Sequence[str]) -> str:
+    """Several calls of the one tool as one: their `items` in order. Unreadable ones stay as they are, for repair."""
+    items: list[Any] = []
+    for call in calls:
+        try:
+            items.extend(orjson.loads(call)["items"])
+        except (ValueError, TypeError, KeyError):
+            return "\n".join(calls)
+    return orjson.dumps({"items": items}).decode()

@@ -1,0 +1,215 @@
+"""From a response to an `Answer` or a `Rejection`, the same for every dialect. Pure, and total: any bytes will do.
+
+An answer is whole, or cut by its limit, or it is a rejection that says why not: thoughts are taken out here, endings
+are on a list, usage is reconciled, and nobody looks at that again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import orjson
+from docreduce.providers.dialect import Call, Dialect, HttpResponse, mapping
+from docreduce.providers.draft import FINISH, Draft, loops
+from docreduce.providers.faults import MOST_MESSAGE_CHARS, Fault, clean, find_fault, parse, request_id
+from docreduce.providers.refusals import bad_body, ignored_form, reject, rejection
+from docreduce.providers.schemas import without_nulls
+from docreduce.providers.stream import Events
+from docreduce.providers.usage import believed, cut_short
+from docreduce.providers.waits import rate_info
+from docreduce.values import Answer, Billing, Cause, Decision, FinishReason, Rejection, Reply, Usage
+
+__all__ = ["StreamReader", "decode", "settle"]
+
+_LOOP_STEP_CHARS = 1000
+_FENCE = re.compile(r"\A\s*```\w*\n|\n```\s*\Z")
+_JSON = re.compile(r"\s*(?:```\w*\s*)?[\[{]")
+_ROOM_FACTOR = 4
+"""Thinking that took all there was is given so many times as much; how much more it wanted, nobody knows."""
+
+
+def decode(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
+    """The answer in `response`, or why there is none. Never raises."""
+    ok = 200 <= response.status < 300
+    if ok and response.body.lstrip()[:6].startswith((b"data:", b"event:", b": ")):
+        return _streamed(dialect, call, response)  # a stream under another name
+    body = parse(response.body)
+    fault = _fault(body, call)
+    if fault or not ok:
+        usage = believed(dialect.usage(mapping(mapping(body).get("usage"))), call, Draft())
+        return reject(fault, call, response, usage)
+    if not isinstance(body, dict):
+        kind = response.headers.get("content-type", "no content type")
+        return bad_body(response, f"no JSON object ({kind}, {len(response.body)} bytes)")
+    draft = Draft()
+    dialect.read(body, draft)
+    return settle(dialect, call, response, draft)
+
+
+def settle(dialect: Dialect, call: Call, response: HttpResponse, draft: Draft) -> Reply:
+    """A draft that is complete, as the answer it is: cut, empty, looping and filtered ones by their cause."""
+    if not draft.found:
+        return bad_body(response, "JSON without an answer")
+    usage = believed(dialect.usage(draft.usage), call, draft)
+    text, finish = draft.text, _ending(draft, usage, call)
+    word = clean(call.redact(draft.finish))[:100] if draft.finish else None
+    identity = request_id(response) or (clean(call.redact(draft.id))[:200] if draft.id else None)
+    refused: Rejection | None = None
+    if why := _why_not(call, draft, text, finish, usage):
+        cause, message = why
+        billing: Billing = "charged" if usage and finish != "error" else "unknown"
+        # Nothing but more room helps where thinking took all of it.
+        decision = Decision.FAIL if cause is Cause.EMPTY and finish == "length" else None
+        refused = rejection(cause, call.redact(message), response, billing, decision=decision, usage=usage)
+    else:
+        found = _in_form(call, draft, text)
+        text, refused = (found, None) if found is not None else ("", ignored_form(call, response, usage))
+    if refused:
+        return replace(refused, finish=word, service_tier=draft.tier, request_id=identity)
+    return Answer(
+        text=text,
+        finish_reason=finish,
+        usage=usage,
+        finish=word,
+        service_tier=draft.tier,
+        http_status=response.status,
+        request_id=identity,
+        rate=rate_info(response.headers, response.received_at),
+        truncated=cut_short(usage, call),
+    )
+
+
+def _ending(draft: Draft, usage: Usage | None, call: Call) -> FinishReason:
+    """Why the answer ended. Where no word says so, its length tells whether it was cut."""
+    if draft.finish:
+        return FINISH.get(draft.finish.lower(), "error")
+    return "length" if usage and usage.output_tokens >= call.limit else "stop"
+
+
+def _why_not(
+    call: Call, draft: Draft, text: str, finish: FinishReason, usage: Usage | None
+) -> tuple[Cause, str] | None:
+    """The cause and the words for which `text` is no answer; None where it is one."""
+    if draft.refusal or finish == "content_filter":
+        said = "".join(draft.refusal)
+        return Cause.CONTENT_FILTER, said or f"the answer was withheld by a filter ({draft.finish})"
+    if finish == "error":
+        return Cause.SERVER_ERROR, f"generation ended in {draft.finish!r}, which ends no whole answer"
+    if not text.strip():
+        spent = f" after {usage.output_tokens} output tokens" if usage else ""
+        return Cause.EMPTY, _no_room(call, usage) if finish == "length" else f"empty content ({draft.finish}){spent}"
+    if finish == "length" and loops(text, structured=call.request.schema is not None):
+        return Cause.LOOP, f"the answer repeats itself: …{call.redact(text[-MOST_MESSAGE_CHARS:])[-80:]}"
+    return None
+
+
+def _no_room(call: Call, usage: Usage | None) -> str:
+    limit, spent = call.limit, usage.output_tokens if usage else call.limit
+    return (
+        f"the model spent its {spent} output tokens before the first word of an answer, on thinking most likely: "
+        f"set model.max_output_tokens to {max(_ROOM_FACTOR * limit, spent + limit)} or more (it is {limit})"
+    )
+
+
+def _in_form(call: Call, draft: Draft, text: str) -> str | None:
+    """`text` where it has the form that was asked for, or the form has brought answers before; None where the service
+    ignores it: prose, or an object by another schema, which stood in no prompt."""
+    schema, form, proven = call.request.schema or "{}", call.sent.form, call.asking.proven
+    if form == "json_schema" and call.manner.strict:
+        text = without_nulls(text, schema)
+    if form is None or form in proven or form in ("prompt", "json_object"):
+        return text
+    valid = draft.called or _is_valid(text, schema)
+    if valid:
+        proven.add(form)
+    # JSON that broke off or came out broken says nothing of who follows the schema.
+    return text if valid or (valid is None and _JSON.match(text)) else None
+
+
+def _is_valid(text: str, schema: str) -> bool | None:
+    """Whether `text` is JSON that is valid by `schema`; None where it is no JSON."""
+    import jsonschema_rs
+
+    try:
+        value = orjson.loads(_FENCE.sub("", text))
+    except ValueError:
+        return None
+    try:
+        return jsonschema_rs.is_valid(orjson.loads(schema), value)
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
+        return None
+
+
+class StreamReader:
+    """Feed it the bytes of a stream; `reply` is set when it is over early, `finish()` settles what came."""
+
+    def __init__(self, dialect: Dialect, call: Call, head: HttpResponse) -> None:
+        self.reply: Reply | None = None
+        self._dialect = dialect
+        self._call = call
+        self._head = head
+        self._draft = Draft()
+        self._events = Events()
+        self._next_look = _LOOP_STEP_CHARS
+
+    def feed(self, part: bytes) -> bool:
+        """Take the next bytes; True if the answer or its thoughts grew (comments, pings, empty deltas are none)."""
+        before = self._draft.progress
+        self._take(self._events.feed(part))
+        if self.reply is None and self._draft.chars >= self._next_look:
+            self._next_look = self._draft.chars + _LOOP_STEP_CHARS
+            self._look_for_a_loop()
+        return self._draft.progress > before
+
+    def finish(self) -> Reply:
+        """The reply once the stream is at its end."""
+        self._take(self._events.rest())
+        if self.reply is not None:
+            return self.reply
+        if not self._draft.done and self._draft.finish is None:
+            return bad_body(self._head, "the stream broke off")
+        return settle(self._dialect, self._call, self._head, self._draft)
+
+    def _take(self, events: list[bytes]) -> None:
+        for data in events:
+            if self.reply is not None:
+                return
+            if data == b"[DONE]":
+                self._end()
+            else:
+                self._event(data)
+
+    def _event(self, data: bytes) -> None:
+        event = parse(data)
+        if fault := _fault(event, self._call):
+            self.reply = reject(fault, self._call, self._head)
+        elif not isinstance(event, dict):
+            self.reply = bad_body(self._head, "an event that is no JSON object")
+        else:
+            self._dialect.read_event(event, self._draft)
+            if self._draft.done:
+                self._end()
+
+    def _end(self) -> None:
+        self._draft.done = True
+        self.reply = settle(self._dialect, self._call, self._head, self._draft)
+
+    def _look_for_a_loop(self) -> None:
+        text = self._draft.text
+        if loops(text, structured=self._call.request.schema is not None):
+            # Usage would have come with the last event.
+            words = f"cut early: the answer repeats itself: …{self._call.redact(text[-MOST_MESSAGE_CHARS:])[-80:]}"
+            self.reply = rejection(Cause.LOOP, words, self._head)
+
+
+def _fault(body: object, call: Call) -> Fault | None:
+    if find_fault(body) is None:
+        return None
+    return find_fault(body, call.asked)
+
+
+def _streamed(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
+    reader = StreamReader(dialect, call, response)
+    reader.feed(response.body)
+    return reader.reply or reader.finish()

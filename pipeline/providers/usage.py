@@ -1,0 +1,113 @@
+"""The tokens a service states, by whatever name. What is missing is unknown, never zero. Pure.
+
+Sources: the usage objects of OpenAI's and Anthropic's API references; xAI and Gemini's compatible form, where
+reasoning stands beside `completion_tokens` and in the total only; DeepSeek (`prompt_cache_hit_tokens`) and Moonshot
+(`cached_tokens`) for cache reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from docreduce.providers.dialect import Call, mapping, token_count
+from docreduce.providers.draft import Draft
+from docreduce.values import Usage
+
+__all__ = ["anthropic_usage", "believed", "cut_short", "openai_usage"]
+
+TEMPLATE_TOKENS = 8192
+"""Room for what a service puts around a request: a chat template and tool instructions are some hundred tokens."""
+MOST_OVERRUN = 2
+"""An answer may pass its limit where a server does not keep it; not further than this without the text to show."""
+LOWEST_RATIO = 0.6
+LOWEST_RATIO_NONLATIN = 0.25
+"""Fewest tokens a tokenizer can have for one of ours. Over Latin text tokenizers differ by 0.9 to 1.6; over scripts
+that o200k_base and cl100k_base cut to pieces a newer one can need a third."""
+LEAST_TOKENS = 400
+"""Below this a frame weighs too much to tell."""
+
+
+def openai_usage(stated: Mapping[str, Any]) -> Usage | None:
+    """Tokens by OpenAI's names. Cached and reasoning are parts of input and output, or are made so.
+
+    What is used is the larger of what is named and what the total leaves: reasoning that stands outside is in the
+    total, and reasoning that stands inside is not added again."""
+    taken = _first(stated, "prompt_tokens", "input_tokens")
+    given = _first(stated, "completion_tokens", "output_tokens")
+    total = token_count(stated.get("total_tokens"))
+    if taken is None and given is not None and total is not None and total >= given:
+        taken = total - given
+    if given is None and taken is not None and total is not None and total >= taken:
+        given = total - taken
+    if taken is None or given is None:
+        return None
+    details = mapping(stated.get("prompt_tokens_details")) or mapping(stated.get("input_tokens_details"))
+    cached = max(
+        _first(details, "cached_tokens") or 0,
+        _first(stated, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens") or 0,
+    )
+    written = _first(details, "cache_write_tokens", "cache_creation_tokens")
+    written = (written if written is not None else _first(stated, "cache_creation_input_tokens")) or 0
+    thought = mapping(stated.get("completion_tokens_details")) or mapping(stated.get("output_tokens_details"))
+    reasoning = _first(thought, "reasoning_tokens")
+    reasoning = (reasoning if reasoning is not None else _first(stated, "reasoning_tokens")) or 0
+    if cached > taken:  # it cannot be a part of it, so it stands beside
+        taken += cached
+    output = max(given, given + reasoning if reasoning > given else 0, (total or 0) - taken)
+    return Usage(
+        input_tokens=taken,
+        output_tokens=output,
+        cached_input_tokens=cached,
+        cache_write_tokens=min(written, taken - cached),
+        reasoning_tokens=max(min(reasoning, output), output - given),
+    )
+
+
+def anthropic_usage(stated: Mapping[str, Any]) -> Usage | None:
+    """All input tokens: Anthropic's `input_tokens` leaves out what was written to and read from the cache."""
+    fresh, given = token_count(stated.get("input_tokens")), token_count(stated.get("output_tokens"))
+    if fresh is None or given is None:
+        return None
+    lives = mapping(stated.get("cache_creation"))
+    hour = token_count(lives.get("ephemeral_1h_input_tokens")) or 0
+    written = token_count(stated.get("cache_creation_input_tokens"))
+    if written is None:
+        written = hour + (token_count(lives.get("ephemeral_5m_input_tokens")) or 0)
+    cached = token_count(stated.get("cache_read_input_tokens")) or 0
+    thought = _first(mapping(stated.get("output_tokens_details")), "thinking_tokens", "reasoning_tokens") or 0
+    return Usage(
+        input_tokens=fresh + written + cached,
+        output_tokens=given,
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=min(hour, written),
+        reasoning_tokens=min(thought, given),
+    )
+
+
+def believed(usage: Usage | None, call: Call, draft: Draft) -> Usage | None:
+    """`usage` where it can be true of what was sent and what came, otherwise None: unknown.
+
+    Nothing for something is no count; a token takes a byte at least; an answer ends about where it had to."""
+    if usage is None or not usage.input_tokens or (draft.chars and not usage.output_tokens):
+        return None
+    if usage.input_tokens > len(call.sent.body) + TEMPLATE_TOKENS:
+        return None
+    # Where thoughts stand beside the answer, its limit says nothing of them.
+    shown = usage.output_tokens - usage.reasoning_tokens
+    return usage if shown <= max(MOST_OVERRUN * call.limit, 4 * (draft.chars + draft.thoughts)) else None
+
+
+def cut_short(usage: Usage | None, call: Call) -> bool:
+    """Whether a service read far less than it was sent: fewer tokens than any tokenizer makes of it."""
+    tokens = call.request.tokens
+    if usage is None or tokens < LEAST_TOKENS:
+        return False
+    text = call.request.messages[-1].content
+    latin = len(text.encode("utf-8", "replace")) <= 1.2 * len(text)
+    return usage.input_tokens < tokens * (LOWEST_RATIO if latin else LOWEST_RATIO_NONLATIN)
+
+
+def _first(stated: Mapping[str, Any], *names: str) -> int | None:
+    return next((count for name in names if (count := token_count(stated.get(name))) is not None), None)

@@ -1,0 +1,225 @@
+"""How long to wait and what is allowed, wherever a service says it. Pure: the wall clock is an argument.
+
+Headers are matched by their parts, in any order and with any prefix: "ratelimit", what is counted (requests, tokens),
+what is said of it (limit, remaining, reset), over which window. A limit whose window is longer than a minute is never
+given as a minute's: its window is named, or its reset lies further away, or what is used up of it refills too slowly.
+
+Sources: OpenAI's, Anthropic's, Groq's, Mistral's, Cerebras', OpenRouter's and LiteLLM's documents on rate limits;
+google.rpc.RetryInfo; RFC 9110 §10.2.3 (Retry-After).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any, Literal
+
+from docreduce.providers.dialect import listing, mapping
+from docreduce.values import RateInfo
+
+__all__ = ["exhausted_s", "rate_info", "reset_s", "retry_after_s"]
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_EPOCH_S = 1e9  # a bare number past this is a time, not a wait
+_EPOCH_MS = 1e12
+_MINUTE_S = 61.0
+"""A minute's window resets within a minute; one second for clocks that differ."""
+_DAY_S = 86_400.0
+_DAY_SLACK = 0.02
+"""OpenAI and Groq state a day's requests under a minute's name, refilled drop by drop: reset = used x day / limit."""
+
+_PARTS = re.compile(r"[-_./]")
+_UNITS: Mapping[str, Literal["requests", "tokens"]] = {
+    **dict.fromkeys(("requests", "request", "req"), "requests"),
+    **dict.fromkeys(("tokens", "token", "tokenlimit", "ratelimitbysize"), "tokens"),  # Together, Mistral
+}
+_LONG = frozenset({"hour", "day", "daily", "week", "month", "monthly", "1h", "24h", "1d"})
+_FIELDS = frozenset({"limit", "remaining", "reset"})
+_SILENT = frozenset({"output", "priority", "fast", "renewalperiod", "over", "policy", "type", "second", "1s"})
+"""Parts that make another header of it: limits of output alone, of a paid tier, of a second, policies."""
+_FOREIGN = ("llm_provider-",)  # LiteLLM passes on what the service behind it said of its own account
+
+_WORDS = re.compile(
+    r"(?:try again|retry|retry after|wait|available|resets?) (?:again )?(?:in|for|after)?:? ?(?:about |at least )?"
+    r"(?P<spell>(?:\d+(?:\.\d+)? ?"
+    r"(?:ms|milliseconds?|d|days?|h|hours?|m|min|mins|minutes?|s|secs?|seconds?)(?![a-z])[ ,]*)+)"
+    r"|(?:resets?|try again|retry|available)(?: again)? (?:at|after|until|on):? ?"
+    r"(?P<moment>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?)",
+    re.IGNORECASE,
+)
+_SPELLED = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|d|h|m|s)", re.IGNORECASE)
+_SCALE = {"ms": 0.001, "milli": 0.001, "d": _DAY_S, "h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+@dataclass(slots=True)
+class _Window:
+    """What is said of one counted thing over one window. `rank`: parts of the name that say something else."""
+
+    rank: int
+    long: bool
+    limit: float | None = None
+    remaining: float | None = None
+    reset_s: float | None = None
+
+    def is_minute(self) -> bool:
+        if self.long or (self.reset_s is not None and self.reset_s > _MINUTE_S):
+            return False
+        if self.limit and self.remaining is not None and self.reset_s and (used := self.limit - self.remaining) > 0:
+            return abs(self.reset_s * self.limit / used / _DAY_S - 1) > _DAY_SLACK
+        return True
+
+
+def rate_info(headers: Mapping[str, str], now: float) -> RateInfo | None:
+    """What the rate headers say of a minute, None if that is nothing. `now`: wall-clock seconds, for resets that are
+    times."""
+    found = _windows(headers, now)
+    values: dict[str, Any] = {}
+    for unit in ("requests", "tokens"):
+        minutes = [window for (of, _), window in found.items() if of == unit and window.is_minute()]
+        if window := min(minutes, key=lambda window: window.rank, default=None):
+            values |= {
+                f"limit_{unit}": None if window.limit is None else int(window.limit),
+                f"remaining_{unit}": None if window.remaining is None else int(window.remaining),
+                f"reset_{unit}_s": window.reset_s,
+            }
+    info = RateInfo(**values)
+    return None if info == RateInfo() else info
+
+
+def exhausted_s(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds until what is used up comes back, where a call was just refused; None where the headers do not say."""
+    gone = [w.reset_s for w in _windows(headers, now).values() if not w.remaining and w.reset_s is not None]
+    return max(gone, default=None)
+
+
+def reset_s(text: str | None, now: float) -> float | None:
+    """Seconds until a reset: `12ms`, `1s`, `6m0s`, a bare number, an RFC 3339 time; None for `-1` and nonsense."""
+    if not text or not (text := text.strip()):
+        return None
+    number = _number(text)
+    if number is not None:
+        if number >= _EPOCH_S:
+            return max(0.0, (number / 1000 if number >= _EPOCH_MS else number) - now)
+        return number if number >= 0 else None
+    if match := _DURATION.fullmatch(text):
+        days, hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
+        return days * _DAY_S + hours * 3600 + minutes * 60 + seconds + millis / 1000
+    try:
+        moment = datetime.fromisoformat(text)
+        return max(0.0, moment.timestamp() - now) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def retry_after_s(headers: Mapping[str, str], body: Mapping[str, Any], message: str, now: float) -> float | None:
+    """The wait asked for: retry-after-ms, else retry-after (seconds or an HTTP date), else a field of the body, else
+    words of its `message`. What a body passes on of another service's headers is read like headers."""
+    return next((wait for wait in _waits(headers, body, message, now) if wait is not None), None)
+
+
+def _waits(headers: Mapping[str, str], body: Mapping[str, Any], message: str, now: float) -> Iterator[float | None]:
+    yield _from_headers(headers, now)
+    error = mapping(body.get("error"))
+    metadata = mapping(error.get("metadata"))
+    for place in (body, error, metadata):
+        for name in ("retry_after", "retry_after_seconds", "retryAfter", "retryDelay"):
+            yield _stated(place.get(name), now)
+        millis = _stated(place.get("retry_after_ms"), now)
+        yield None if millis is None else millis / 1000
+    for detail in (*listing(error.get("details")), *listing(body.get("details"))):
+        yield _stated(mapping(detail).get("retryDelay"), now)
+    passed = {str(name).lower(): str(value) for name, value in mapping(metadata.get("headers")).items()}
+    yield _from_headers(passed, now)
+    yield exhausted_s(passed, now)
+    yield _in_words(message, now)
+    yield _stated(body.get("eta"), now)
+
+
+def _from_headers(headers: Mapping[str, str], now: float) -> float | None:
+    millis = _number(headers.get("retry-after-ms"))
+    if millis is not None:
+        return max(0.0, millis / 1000)
+    stated = headers.get("retry-after")
+    if stated is None:
+        return None
+    seconds = _stated(stated, now)
+    if seconds is not None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(stated).timestamp() - now)
+    except (ValueError, OverflowError, TypeError):
+        return None  # not a wait in any form: the body may state one
+
+
+def _stated(value: object, now: float) -> float | None:
+    """A wait in a field: a number of seconds, digits, "34s", a time; what lies behind us is no wait at all."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    number = _number(value)
+    if number is not None and number < 0:
+        return 0.0
+    return reset_s(str(value), now)
+
+
+def _in_words(message: str, now: float) -> float | None:
+    found = _WORDS.search(message)
+    if found is None:
+        return None
+    if found["moment"]:
+        text = found["moment"].upper().replace(" UTC", "Z").replace("UTC", "Z")
+        moment = datetime.fromisoformat(text) if _is_moment(text) else None
+        if moment is None:
+            return None
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+    return sum(float(number) * _SCALE[unit.lower()] for number, unit in _SPELLED.findall(found["spell"]))
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).year > 1970
+    except ValueError:
+        return False
+
+
+def _windows(headers: Mapping[str, str], now: float) -> dict[tuple[str, tuple[str, ...]], _Window]:
+    """What the headers say, by what is counted and by the rest of the header's name."""
+    found: dict[tuple[str, tuple[str, ...]], _Window] = {}
+    for name, value in headers.items():
+        if "limit" not in name or (said := _header(name)) is None:
+            continue
+        unit, field, rest, long = said
+        window = found.setdefault((unit, rest), _Window(len(rest), long))
+        if field == "reset":
+            window.reset_s = reset_s(value, now)
+        elif (count := _number(value)) is not None and count >= 0:
+            setattr(window, field, count)
+    return found
+
+
+@lru_cache(maxsize=256)  # the same names come with every response
+def _header(name: str) -> tuple[str, str, tuple[str, ...], bool] | None:
+    """What a header of this name states: of which unit, which field, what else its name says, whether over more than
+    a minute; None for any other header."""
+    parts = [part for part in _PARTS.split(name) if part != "x"]
+    named = any("ratelimit" in part or part == "tokenlimit" for part in parts)
+    field = next((part for part in ("remaining", "reset", "limit") if part in parts), None)
+    if not named or field is None or _SILENT & set(parts) or name.startswith(_FOREIGN):
+        return None
+    unit = next((_UNITS[part] for part in parts if part in _UNITS), "requests")
+    rest = tuple(p for p in parts if p not in _FIELDS and p not in _UNITS and p not in ("ratelimit", "minute"))
+    return unit, field, rest, bool(_LONG & set(parts))
+
+
+def _number(value: str | float | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

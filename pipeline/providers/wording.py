@@ -1,0 +1,269 @@
+"""The words and codes by which services say why they refuse. Pure.
+
+Sources: the error pages of OpenAI, Anthropic, Google, Groq, Mistral, DeepSeek, OpenRouter, Together, xAI, Azure and
+ModelsLab; the sources of vLLM, llama.cpp, TGI, Ollama, LM Studio and LiteLLM; public reports of their wording.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+
+from docreduce.providers.dialect import Call
+from docreduce.providers.faults import Fault
+from docreduce.providers.manner import OPTIONAL
+from docreduce.values import Cause
+
+__all__ = ["Said", "by_status", "by_terms"]
+
+
+def _causes(words: Mapping[Cause, str]) -> dict[str, Cause]:
+    return {word: cause for cause, listed in words.items() for word in listed.split()}
+
+
+# Values of code, type, status and reason fields that say more than the HTTP status beside them.
+_EXACT = _causes(
+    {
+        Cause.CONTEXT_OVERFLOW: "context_length_exceeded exceed_context_size_error request_too_large"
+        " string_above_max_length context_window_exceeded contextwindowexceedederror",
+        Cause.CREDIT: "insufficient_quota billing_hard_limit_reached billing_not_active billing_error"
+        " insufficient_credits insufficient_balance budget_exceeded billing_disabled payment_required"
+        " exceeded_current_quota_error arrearage",
+        Cause.AUTHENTICATION: "invalid_api_key authentication_error api_key_invalid unauthenticated auth_error"
+        " invalid_authentication_error access_token_expired token_not_found_in_db",
+        Cause.PERMISSION: "permission_error permission_denied account_deactivated access_terminated"
+        " unsupported_country_region_territory service_disabled consumer_suspended api_key_service_blocked",
+        Cause.UNKNOWN_MODEL: "model_not_found model_decommissioned model_not_available deploymentnotfound"
+        " model_terms_required",
+        Cause.CONTENT_FILTER: "content_filter content_policy_violation responsibleaipolicyviolation"
+        " data_inspection_failed",
+        # Groq: what the model wrote could not be read; the same request may do better
+        Cause.BAD_BODY: "tool_use_failed json_validate_failed failed_generation output_parse_failed",
+    }
+)
+# The same fields where they say no more than a status would: for errors inside HTTP 200.
+_GENERAL = _causes(
+    {
+        Cause.AUTHENTICATION: "401 407",  # 407: a proxy's
+        Cause.CREDIT: "402",
+        Cause.PERMISSION: "403",
+        Cause.UNKNOWN_MODEL: "404 not_found_error not_found",
+        Cause.TIMEOUT: "408 504 524 timeout_error deadline_exceeded",  # 524 is Cloudflare's: the origin took too long
+        Cause.SERVER_ERROR: "409 api_error server_error internal internal_server_error",
+        Cause.CONTEXT_OVERFLOW: "413",
+        # 529 is Anthropic's, 498 Groq's
+        Cause.OVERLOADED: "425 498 503 529 overloaded_error unavailable_error unavailable",
+        Cause.RATE_LIMITED: "429 rate_limit_exceeded rate_limit_error resource_exhausted",
+    }
+)
+
+# Words, where services put nothing else that tells. Only phrases of the services' own, never single words.
+_WORDS = tuple(
+    (cause, re.compile(pattern, re.IGNORECASE))
+    for cause, pattern in (
+        # Gemini, xAI, ModelsLab: a bad key with 400 or inside a 200
+        (
+            Cause.AUTHENTICATION,
+            r"(?:invalid|incorrect|expired|missing|no) api.?key|api.?key (?:not valid|is (?:not valid|invalid)|expired)"
+            r"|(?:incorrect|invalid) (?:key|token) provided|invalid authentication|authentication fail"
+            r"|\Aunauthori[sz]ed\b",
+        ),
+        # Anthropic, with 400: "Your credit balance is too low", "reached your specified API usage limits"
+        (
+            Cause.CREDIT,
+            r"credit balance is too low|reached your specified api usage limits|budget has been exceeded"
+            r"|insufficient (?:credits?|balance|funds|quota)|(?:spend|spending|billing) limit|out of credits"
+            r"|(?:no|any) credits (?:left|yet|remaining)",
+        ),
+        (
+            Cause.PERMISSION,
+            r"(?:organization|account|project) (?:has been|is|was) (?:disabled|deactivated|suspended)"
+            r"|(?:plan|subscription) does not (?:include|allow)"
+            r"|location is not supported|country, region,? or territory not supported",
+        ),
+        # OpenRouter, with 400: "x is not a valid model ID"; ModelsLab, DeepSeek, Mistral in kin words
+        (
+            Cause.UNKNOWN_MODEL,
+            r"not a valid model|(?:requested|specified) model [^.]{0,80}?not (?:supported|available)"
+            r"|(?:unknown|invalid|no such) model\b|no models? loaded"
+            r"|model [^.]{0,100}?(?:not (?:found|exist)|does not exist|decommissioned|has been (?:deprecated|retired))"
+            r"|not a chat model|does not support chat completions?|is not found for api version",
+        ),
+        (
+            Cause.CONTENT_FILTER,
+            r"content (?:management )?policy|flagged (?:by|for|as)"
+            r"|(?:moderation|safety) (?:policy|system|filter)",
+        ),
+        # OpenRouter: "free-models-per-day"; Groq: "tokens per day (TPD)"
+        (Cause.QUOTA, r"per[- ]day|daily (?:limit|quota|request)|\b(?:TPD|RPD)\b|per[- ]month|monthly (?:limit|quota)"),
+        (Cause.RATE_LIMITED, r"rate limit|too many requests|queued requests allowed|exceeded your current quota"),
+    )
+)
+_OVERFLOW = re.compile(
+    # OpenAI, OpenRouter, vLLM, xAI: "maximum context length is …", "maximum prompt length is …", "max_model_len"
+    r"maximum (?:context|model|input|prompt|sequence) (?:length|size|window)|max_model_len|max(?:imum)?_?context"
+    # Anthropic: "prompt is too long: 210000 tokens > 200000 maximum"; others: "input is too long"
+    r"|(?:prompt|input|request|context)s? (?:is|are|was)? ?(?:too|to) (?:long|large)"
+    # Anthropic: "input length and `max_tokens` exceed context limit"; llama.cpp: "exceeds the available context size"
+    r"|exceed(?:s|ed|ing)? (?:the |this |your |its )?(?:\w+'s )?(?:model'?s? )?(?:available |maximum |max )?"
+    r"(?:context|input token|prompt)|context (?:length|window|size|limit) (?:is |was |has been )?exceed"
+    r"|ContextWindowExceeded|reduce the length of|(?:input|prompt) (?:length )?exceeds|too many tokens"
+    r"|(?:long|great)er than the (?:model|maximum|context)"
+    # Together, TGI: "`inputs` tokens + `max_new_tokens` must be <= 8193"; Moonshot, Qwen, LM Studio in their own
+    r"|tokens`? \+ `?max_(?:new_)?tokens|model token limit|range of input length|context the overflows",
+    re.IGNORECASE,
+)
+_LENGTH = re.compile(r"\b(?:tokens?|length|context|prompt|input|inputs)\b", re.IGNORECASE)
+_BEYOND = re.compile(
+    r"exceed|must (?:be|have) (?:<=|less|at most|smaller)|too (?:long|large|many)"
+    r"|(?:larger|longer|greater|more) than| > |limit|only \d",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:[,_]\d{3})+(?![\w.]\d)|(?<![\w.-])\d+(?!\w|\.\d)")
+_TOO_LARGE_A_CALL = re.compile(r"request too large|limit:? (\d+),? requested:? (\d+)", re.IGNORECASE)
+
+_NO = (
+    r"(?:unsupported|deprecated|disallowed|unexpected|unrecognized|unknown|extra (?:inputs|fields)|incompatible"
+    r"|invalid|no endpoints found|not (?:be |currently |yet )?(?:supported?|permitted|allowed|enabled|available"
+    r"|accept(?:ed)?|implemented|recognized|valid)"
+    r"|(?:does|do|is|are)(?:n't| not) (?:currently )?(?:support|allow|accept|permit|enabled)"
+    r"|cannot (?:both )?be|can(?:not|'t) (?:use|specify|set|be)"
+    r"|only (?:the )?(?:default|auto|supports?|be )|\brange\b|requires?|should be|must be)"
+)
+
+
+def _near(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{name})[^\n]{{0,120}}?{_NO}|{_NO}[^\n]{{0,120}}?(?:{name})", re.IGNORECASE)
+
+
+_FORM_NAME = (
+    r"response_?format|json.?schema|json.?(?:object|mode)|structured.?output|output_(?:config|format)|guided_|grammar"
+    r"|\btools?\b|function.?call|tool.?use"
+)
+_SYSTEM_NAME = (
+    r"[`'\"]?system[`'\"]? (?:role|message|prompt|instruction)|developer (?:role|message|instruction)"
+    r"|[`'\"]system[`'\"]|\brole:? system\b"
+)
+_ALTERNATE = re.compile(
+    r"roles? must alternate|only user and assistant", re.IGNORECASE
+)  # chat templates of Mistral and Gemma
+_BOTH = re.compile(r"temperature[^.]{0,40}top_p|top_p[^.]{0,40}temperature", re.IGNORECASE)
+_MANNERS = (
+    *((key, _near(rf"(?<!\w){key}(?!\w)")) for key in sorted(OPTIONAL - {"stream"})),
+    ("stream", _near(r"\bstream(?:ing)?\b(?!_)")),
+    ("limit_key", re.compile(r"max_completion_tokens", re.IGNORECASE)),
+    ("limit_key", _near(r"(?<!\w)max_tokens(?!\w)")),
+    ("tool_choice", _near(r"tool_?choice")),
+    ("system", _near(_SYSTEM_NAME)),
+    ("form", _near(_FORM_NAME)),
+)
+_BROKEN_FORM = re.compile(
+    # llama.cpp without templates, or with a grammar it cannot read, with 500; Anthropic's and Gemini's grammars
+    rf"requires --jinja|pars(?:e|ing) grammar|schemas?\b[^\n]{{0,120}}?too (?:complex|many|deep|large)"
+    rf"|(?:response_?format|\btools?\b|json_schema)(?!.?choice)[^\n]{{0,40}}?{_NO}",
+    re.IGNORECASE,
+)
+_FORM_KEYS = frozenset(
+    {"response_format", "tools", "functions", "function_call", "output_config", "output_format", "text", "guided_json"}
+)
+_OUTPUT = re.compile(r"max_tokens|max_completion_tokens|(?:output|completion) tokens", re.IGNORECASE)
+_TOO_MUCH = re.compile(r"too (?:large|high|big)|at most| > |maximum|less than|range|exceed|greater|<=", re.IGNORECASE)
+
+
+def by_terms(terms: Sequence[str]) -> Cause | None:
+    """The cause that code and type fields name exactly."""
+    if any("perday" in term for term in terms):  # Google's quota ids
+        return Cause.QUOTA
+    return next((_EXACT[term] for term in terms if term in _EXACT), None)
+
+
+def by_status(status: int | None, terms: Sequence[str]) -> Cause | None:
+    """The cause that a status, or a term that means one, stands for."""
+    return next((_GENERAL[term] for term in (str(status), *terms) if term in _GENERAL), None)
+
+
+class Said:
+    """The words of an error, read against the request that it may echo."""
+
+    def __init__(self, text: str, call: Call) -> None:
+        self._text = text
+        self._call = call
+
+    @cached_property
+    def _asked(self) -> str:
+        return _flat(self._call.asked)
+
+    def matches(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """The first match of `pattern` that does not stand in the request too."""
+        return next((found for found in pattern.finditer(self._text) if _flat(found[0]) not in self._asked), None)
+
+    def cause(self, among: Collection[Cause]) -> Cause | None:
+        """The first of the causes `among` that the words speak of."""
+        return next((cause for cause, pattern in _WORDS if cause in among and self.matches(pattern)), None)
+
+    def overflows(self) -> bool:
+        """Whether they say that the text is too long."""
+        return self.matches(_OVERFLOW) is not None
+
+    def counts_too_many(self) -> bool:
+        """Whether they are about length and give two counts, of which one is the limit."""
+        if not (self.matches(_LENGTH) and self.matches(_BEYOND)):
+            return False
+        return len({int(re.sub("[,_]", "", number)) for number in _NUMBER.findall(self._text)} - {0, 1}) >= 2
+
+    def is_too_large_a_call(self) -> bool:
+        """Whether, beside a limit on rates, they say that this call alone is past it: no wait makes it fit."""
+        found = self.matches(_TOO_LARGE_A_CALL)
+        return found is not None and (found[1] is None or int(found[2]) > int(found[1]))
+
+    def refuses_the_form(self) -> bool:
+        """Whether a server's own failure is about the form of structured output."""
+        return self.matches(_BROKEN_FORM) is not None
+
+    def manner(self, fault: Fault) -> tuple[str, int | None] | None:
+        """What of the manner of the call is refused, and the most tokens of an answer where that is it."""
+        call = self._call
+        if most := self._most_output(fault):
+            return "most_output", most
+        if self.matches(_BOTH) and "top_p" in call.sent.keys:
+            return "top_p", None
+        if (what := _about(fault.param, self._text)) and _in_use(what, call):
+            return what, None
+        if self.matches(_ALTERNATE) and _in_use("system", call):
+            return "system", None
+        if _in_use("form", call) and self.refuses_the_form():
+            return "form", None
+        return next(((w, None) for w, pattern in _MANNERS if _in_use(w, call) and self.matches(pattern)), None)
+
+    def _most_output(self, fault: Fault) -> int | None:
+        about = fault.param in ("max_tokens", "max_completion_tokens") or self.matches(_OUTPUT)
+        if not about or not self.matches(_TOO_MUCH):
+            return None
+        text = self._text.replace(self._call.route.model, "")
+        stated = [int(re.sub("[,_]", "", number)) for number in _NUMBER.findall(text)]
+        return max((number for number in stated if 1 < number < self._call.limit), default=None)
+
+
+def _about(param: str, said: str) -> str | None:
+    """What of a manner the field `param` names."""
+    head = re.split(r"[.\[]", param.lower())[0]
+    if head in OPTIONAL or head == "tool_choice":
+        return head
+    if head == "max_tokens":
+        return "limit_key"
+    if head == "system" or (head == "messages" and ("role" in param or "system" in said.lower())):
+        return "system"
+    return "form" if head in _FORM_KEYS else None
+
+
+def _in_use(what: str, call: Call) -> bool:
+    if what == "form":
+        return call.sent.form not in (None, "prompt")
+    if what == "system":
+        return not call.manner.folded
+    return ("max_tokens" if what == "limit_key" else what) in call.sent.keys
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -1,0 +1,90 @@
+"""Where words of a document stand on its pages, for highlighting: looked up in the PDF when they are asked for.
+
+Nothing is kept while documents are worked on: only what is quoted at last is looked for, by its letters alone, because
+white space, hyphens and ligatures differ between a page and its text."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+from docreduce.readers.base import MEGABYTE, read_bytes
+from docreduce.readers.layout import Box, characters, lines
+from docreduce.readers.sandbox import sandbox
+from docreduce.settings import InputSettings
+from docreduce.values.errors import DocumentError
+
+__all__ = ["PlacedBox", "answer", "boxes_in_pdf", "quote_boxes"]
+
+PlacedBox: TypeAlias = tuple[int, float, float, float, float]
+"""A page's number, and left, bottom, right, top in points from its lower left corner."""
+
+
+def quote_boxes(source: str, settings: InputSettings, quotes: Sequence[tuple[int, str]]) -> list[list[PlacedBox]]:
+    """The boxes of each (page number, quote) of the PDF `source`, a box a line; none where it is not found. A quote may
+    go on on the next page. Raises DocumentError for a file that cannot be read any more."""
+    raw = read_bytes(Path(source), settings.max_document_mb * MEGABYTE)
+    password = os.environ.get(settings.password_env) if settings.password_env else None
+    with sandbox(settings) as box:
+        (answer,) = box.ask("boxes", orjson.dumps({"password": password, "quotes": quotes}) + b"\n" + raw)
+    return [[_placed(*found) for found in quote] for quote in orjson.loads(answer)]
+
+
+def answer(payload: bytes) -> bytes:
+    """What a child process answers to `quote_boxes`. Raises DocumentError."""
+    head, _, raw = payload.partition(b"\n")
+    asked = orjson.loads(head)
+    return orjson.dumps(list(boxes_in_pdf(raw, asked["password"], asked["quotes"])))
+
+
+def boxes_in_pdf(raw: bytes, password: str | None, quotes: Sequence[tuple[int, str]]) -> Iterator[list[PlacedBox]]:
+    """As `quote_boxes`, of a PDF's bytes; for the child process."""
+    import pypdfium2
+
+    try:
+        document = pypdfium2.PdfDocument(raw, password=password)
+    except pypdfium2.PdfiumError as error:
+        raise DocumentError(f"the PDF cannot be read: {error}") from error
+    pages: dict[int, list[tuple[str, Box]]] = {}
+    with document:
+        for number, quote in quotes:
+            wanted = _letters(quote)
+            for page in (number, number + 1):
+                if page not in pages and 1 <= page <= len(document):
+                    pages[page] = list(_page_letters(document[page - 1]))
+            yield _found(number, wanted, pages) if wanted else []
+
+
+def _found(number: int, wanted: str, pages: dict[int, list[tuple[str, Box]]]) -> list[PlacedBox]:
+    here, there = pages.get(number, []), pages.get(number + 1, [])
+    text = "".join(letter for letter, _ in (*here, *there))
+    at = text.find(wanted)
+    if at < 0 or at >= len(here):
+        return []
+    end = at + len(wanted)
+    parts = ((number, here[at:end]), (number + 1, there[: max(end - len(here), 0)]))
+    return [_placed(page, *box) for page, letters in parts for box in lines(box for _, box in letters)]
+
+
+def _placed(page: int, left: float, bottom: float, right: float, top: float) -> PlacedBox:
+    return page, round(left, 1), round(bottom, 1), round(right, 1), round(top, 1)
+
+
+def _letters(text: str) -> str:
+    """Letters and figures alone, in the form they have on their own."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+
+
+def _page_letters(page: Any) -> Iterator[tuple[str, Box]]:
+    textpage = page.get_textpage()
+    try:
+        for letter, box in zip(*characters(textpage), strict=True):
+            for part in _letters(letter):
+                yield part, box
+    finally:
+        textpage.close()
+        page.close()

@@ -1,0 +1,299 @@
+"""A PDF page's text in reading order: as pdfium has it, which is the order in which the page was drawn, but for
+
+- columns that were drawn line by line across the page: they are read one after the other;
+- the values of a form and notes, which lie over the page: each stands by the words it stands beside.
+
+Boxes are (left, bottom, right, top) in points, from the page's lower left corner."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from docreduce.readers.bidi import has_rtl, relaid
+
+__all__ = ["Box", "characters", "lines", "page_text"]
+
+Box = tuple[float, float, float, float]
+
+_MIN_COLUMN_LINES = 6
+_MIN_LINE_CHARS = 18
+"""Lines of running text in a column have more; cells of a table, which must stay in their rows, have fewer."""
+_ZIGZAG_SHARE = 0.3
+"""Share of the steps between pieces of text that go across the gutter: near 0 where columns were drawn one by one."""
+_MAX_CROSSING = 0.2
+"""Share of the pieces that may cross a gutter: titles, figures' legends."""
+_GAP_HEIGHTS = 1.2
+"""White space wider than that many line heights parts two pieces of a line; justified words are less far apart."""
+
+_BUTTON, _RADIO, _CHECKBOX, _SIGNATURE = 1, 3, 2, 7  # FPDF_FORMFIELD_*
+_LINK, _POPUP, _WIDGET, _FREE_TEXT = 2, 16, 20, 3  # FPDF_ANNOT_*
+_HIDDEN = 2 | 32  # hidden, not shown on screen: PDF 32000-1, table 165
+_PASSWORD = 1 << 13
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Characters `start` up to `end` of the page's text that stand together in a line."""
+
+    start: int
+    end: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What a form's field or a note says, and where."""
+
+    text: str
+    box: Box
+    is_box: bool = False  # it stands before its label
+
+
+def page_text(page: Any, forms: Any) -> str:
+    """The text of a page, lines apart by \\r\\n or \\n. Raises PdfiumError for a damaged page."""
+    textpage = page.get_textpage()
+    try:
+        fields = list(_fields(page, forms))
+        zigzag = _is_zigzag(list(_rects(textpage)))
+        plain = str(textpage.get_text_range())
+        if not fields and not zigzag:
+            return relaid(*characters(textpage)) if has_rtl(plain) else plain
+        text, boxes = characters(textpage)
+        pieces = list(_pieces(text, boxes))
+        inserted = _placed(fields, pieces, len(text))
+        if zigzag and (ordered := _by_columns(pieces)) != pieces:
+            return "\n".join(_with(text, piece.start, piece.end, inserted).strip() for piece in ordered)
+        if not fields:
+            return relaid(text, boxes) if has_rtl(plain) else plain
+        return _with(text, 0, len(text), inserted) if text else "".join(words for _, words in inserted)
+    finally:
+        textpage.close()
+
+
+def _rects(textpage: Any) -> Iterator[Box]:
+    for index in range(textpage.count_rects()):
+        yield textpage.get_rect(index)
+
+
+def characters(textpage: Any) -> tuple[str, list[Box]]:
+    """The page's text and the box of each character; those that pdfium adds have an empty one."""
+    import pypdfium2.raw as pdfium
+
+    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+    places = [ctypes.byref(value) for value in (left, right, bottom, top)]
+    letters, boxes = [], []
+    for index in range(textpage.count_chars()):
+        code = pdfium.FPDFText_GetUnicode(textpage, index)
+        letters.append(chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd")
+        known = pdfium.FPDFText_GetCharBox(textpage, index, *places)
+        boxes.append((left.value, bottom.value, right.value, top.value) if known else (0.0, 0.0, 0.0, 0.0))
+    return "".join(letters), boxes
+
+
+def _pieces(text: str, boxes: Sequence[Box]) -> Iterator[_Piece]:
+    start, box = 0, None
+    for at, letter in enumerate(text):
+        here = boxes[at]
+        if letter in "\r\n" or (box and not letter.isspace() and _apart(box, here)):
+            if box:
+                yield _Piece(start, at, box)
+            start, box = at + (letter in "\r\n"), None
+        if letter.isspace() or here[2] <= here[0]:
+            continue
+        if box is None:
+            start, box = at, here
+        else:
+            box = min(box[0], here[0]), min(box[1], here[1]), max(box[2], here[2]), max(box[3], here[3])
+    if box:
+        yield _Piece(start, len(text), box)
+
+
+def lines(boxes: Iterable[Box]) -> list[Box]:
+    """The boxes of characters in their order as boxes of the lines they stand in."""
+    found: list[Box] = []
+    for box in boxes:
+        if box[2] <= box[0]:
+            continue
+        if found and not _apart(found[-1], box):
+            line = found[-1]
+            found[-1] = min(line[0], box[0]), min(line[1], box[1]), max(line[2], box[2]), max(line[3], box[3])
+        else:
+            found.append(box)
+    return found
+
+
+def _apart(line: Box, letter: Box) -> bool:
+    height = max(line[3] - line[1], 1.0)
+    return letter[0] - line[2] > _GAP_HEIGHTS * height or letter[2] < line[0] - height or _overlap(line, letter) <= 0
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """How much of the lower one's height two boxes share."""
+    shared = min(a[3], b[3]) - max(a[1], b[1])
+    return shared / max(min(a[3] - a[1], b[3] - b[1]), 0.1)
+
+
+def _gutter(boxes: Sequence[Box]) -> float | None:
+    """The middle of white space from top to bottom that has lines on either side; None where there is none."""
+    if len(boxes) < 2 * _MIN_COLUMN_LINES:
+        return None
+    left, right = min(box[0] for box in boxes), max(box[2] for box in boxes)
+    steps = 60
+    best: tuple[int, float] | None = None
+    run: list[float] = []
+    crossing = [
+        sum(box[0] < x < box[2] for box in boxes)
+        for x in (left + (right - left) * (0.2 + 0.6 * i / steps) for i in range(steps + 1))
+    ]
+    least = min(crossing)
+    if least > _MAX_CROSSING * len(boxes):
+        return None
+    for i, count in enumerate([*crossing, len(boxes)]):
+        if count == least:
+            run.append(left + (right - left) * (0.2 + 0.6 * i / steps))
+        elif run:
+            if best is None or len(run) > best[0]:
+                best = len(run), (run[0] + run[-1]) / 2
+            run = []
+    return best[1] if best else None
+
+
+def _is_zigzag(rects: Sequence[Box]) -> bool:
+    """Whether a page's text goes to and fro across a gutter, as two columns do that were drawn line by line."""
+    gutter = _gutter(rects)
+    if gutter is None:
+        return False
+    sides = [box[0] > gutter for box in rects if not box[0] < gutter < box[2]]
+    steps = sum(a != b for a, b in itertools.pairwise(sides))
+    return steps > _ZIGZAG_SHARE * len(sides) and min(sum(sides), len(sides) - sum(sides)) >= _MIN_COLUMN_LINES
+
+
+def _by_columns(pieces: Sequence[_Piece]) -> list[_Piece]:
+    """Pieces in reading order: what crosses the gutter parts the page into bands, whose columns follow each other."""
+    gutter = _gutter([piece.box for piece in pieces])
+    if gutter is None:
+        return list(pieces)
+    sides = [
+        [piece for piece in pieces if piece.box[2] <= gutter],
+        [piece for piece in pieces if piece.box[0] >= gutter],
+    ]
+    running = all(
+        len(side) >= _MIN_COLUMN_LINES
+        and statistics.median(piece.end - piece.start for piece in side) >= _MIN_LINE_CHARS
+        for side in sides
+    )
+    if not running:
+        return list(pieces)
+    across = sorted(
+        (piece for piece in pieces if piece.box[0] < gutter < piece.box[2]), key=lambda piece: -piece.box[3]
+    )
+    ordered: list[_Piece] = []
+    above = float("inf")
+    for bar in [*across, None]:
+        below = bar.box[3] if bar else float("-inf")
+        for side in sides:
+            band = [piece for piece in side if below <= (piece.box[1] + piece.box[3]) / 2 < above]
+            ordered += _by_columns(sorted(band, key=lambda piece: (-round(piece.box[3]), piece.box[0])))
+        if bar:
+            ordered.append(bar)
+        above = below
+    return ordered
+
+
+def _fields(page: Any, forms: Any) -> Iterator[_Field]:
+    """The values of a page's form and its notes."""
+    import pypdfium2.raw as pdfium
+
+    for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
+        annotation = pdfium.FPDFPage_GetAnnot(page, index)
+        if not annotation:
+            continue
+        try:
+            kind, rect = pdfium.FPDFAnnot_GetSubtype(annotation), pdfium.FS_RECTF()
+            if kind in (_LINK, _POPUP) or pdfium.FPDFAnnot_GetFlags(annotation) & _HIDDEN:
+                continue
+            if not pdfium.FPDFAnnot_GetRect(annotation, rect):
+                continue
+            box = (rect.left, min(rect.bottom, rect.top), rect.right, max(rect.bottom, rect.top))
+            if kind == _WIDGET:
+                yield from _widget(annotation, forms, box)
+                continue
+            words = _string(pdfium.FPDFAnnot_GetStringValue, annotation, b"Contents").strip()
+            if words:
+                yield _Field(words if kind == _FREE_TEXT else f"[note: {words}]", box)
+        finally:
+            pdfium.FPDFPage_CloseAnnot(annotation)
+
+
+def _widget(annotation: Any, forms: Any, box: Box) -> Iterator[_Field]:
+    import pypdfium2.raw as pdfium
+
+    kind = pdfium.FPDFAnnot_GetFormFieldType(forms, annotation) if forms else 0
+    if kind in (_CHECKBOX, _RADIO):
+        ticked = bool(pdfium.FPDFAnnot_IsChecked(forms, annotation)) or _is_on(annotation)
+        signs = ("[ ]", "[x]") if kind == _CHECKBOX else ("( )", "(x)")
+        yield _Field(signs[ticked], box, is_box=True)
+    elif kind not in (0, _BUTTON, _SIGNATURE) and not pdfium.FPDFAnnot_GetFormFieldFlags(forms, annotation) & _PASSWORD:
+        value = _string(pdfium.FPDFAnnot_GetFormFieldValue, forms, annotation).strip()
+        if value:
+            yield _Field(value, box)
+
+
+def _is_on(annotation: Any) -> bool:
+    """Whether a box's own state is another than Off, for one that pdfium does not know how to draw."""
+    import pypdfium2.raw as pdfium
+
+    return _string(pdfium.FPDFAnnot_GetStringValue, annotation, b"AS") not in ("", "Off")
+
+
+def _string(function: Any, *given: Any) -> str:
+    """What a function of pdfium writes into a buffer of UTF-16."""
+    length = function(*given, None, 0)
+    if length <= 2:
+        return ""
+    buffer = ctypes.create_string_buffer(length)
+    import pypdfium2.raw as pdfium
+
+    function(*given, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), length)
+    return buffer.raw[: length - 2].decode("utf-16-le", "replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _placed(fields: Sequence[_Field], pieces: Sequence[_Piece], length: int) -> list[tuple[int, str]]:
+    """(where in the text, words) of each field: after what stands left of it in its line, before what stands right of
+    a box, else on a line of its own below what stands above it."""
+    found: list[tuple[int, bool, float, str]] = []
+    for field in sorted(fields, key=lambda field: (-field.box[3], field.box[0])):
+        line = [piece for piece in pieces if _overlap(piece.box, field.box) > 0.5]
+        lefts = [
+            (field.box[0] - piece.box[2], piece) for piece in line if (piece.box[0] + piece.box[2]) / 2 < field.box[0]
+        ]
+        rights = [
+            (piece.box[0] - field.box[2], piece) for piece in line if (piece.box[0] + piece.box[2]) / 2 > field.box[2]
+        ]
+        left, right = (min(side, key=lambda pair: pair[0], default=None) for side in (lefts, rights))
+        if right and field.is_box and (not left or right[0] <= left[0]):
+            found.append((right[1].start, False, field.box[0], f"{field.text} "))
+        elif left:
+            found.append((left[1].end, False, field.box[0], f" {field.text}"))
+        else:
+            above = [piece for piece in pieces if piece.box[1] >= field.box[3] - 1]
+            below = min(above, key=lambda piece: piece.box[1], default=None)
+            at = below.end if below else (length if not pieces else pieces[0].start)
+            found.append((at, True, -field.box[3], f"\n{field.text}" if below or not pieces else f"{field.text}\n"))
+    return [(at, words) for at, *_, words in sorted(found, key=lambda each: each[:3])]
+
+
+def _with(text: str, start: int, end: int, inserted: Sequence[tuple[int, str]]) -> str:
+    """Characters `start` up to `end` with the words inserted there: those that begin with white space stand after a
+    piece, the others before one."""
+    parts, at = [], start
+    for place, words in inserted:
+        if start < place <= end if words[0] in " \n" else start <= place < end:
+            parts += [text[at:place], words]
+            at = place
+    return "".join([*parts, text[at:end]])

@@ -1,0 +1,167 @@
+"""What an answer is: without the model's thoughts, of an ending that is known, at a price that can be true."""
+
+from __future__ import annotations
+
+import pytest
+from docreduce.providers import openai
+from docreduce.providers.dialect import Call
+from docreduce.providers.draft import FINISH, Draft, without_thoughts
+from docreduce.providers.manner import Asking
+from docreduce.providers.usage import anthropic_usage, believed, cut_short, openai_usage
+from docreduce.values import Usage
+from hypothesis import given
+from hypothesis import strategies as st
+from loopback import ask, route
+
+SAID = "The rent rises in May."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>\nOkay.\n</think>\n\n{SAID}",
+        f"<think>Okay.</think>{SAID}",
+        f"<THINK>Okay.</THINK>{SAID}",
+        f"<thinking>\nOkay.\n</thinking>\n{SAID}",
+        f"<thought>Okay.</thought>\n{SAID}",
+        f"<reasoning>Okay.</reasoning>\n{SAID}",
+        f"<seed:think>Okay.</seed:think>{SAID}",
+        f"[THINK]Okay.[/THINK]{SAID}",
+        f"◁think▷Okay.◁/think▷{SAID}",
+        f"Okay, the user wants this.\n</think>\n\n{SAID}",
+        f"Okay.</thinking>{SAID}",
+        f"<think>one</think>\n<think>two</think>\n{SAID}",
+        f"{SAID}\n<think>Was that right? Yes.</think>",
+        f"<|channel|>analysis<|message|>Okay.<|end|><|start|>assistant<|channel|>final<|message|>{SAID}<|return|>",
+    ],
+)
+def test_thoughts_are_no_part_of_an_answer(text: str) -> None:
+    assert without_thoughts(text) == SAID
+
+
+@pytest.mark.parametrize(
+    "text", ["<think>Okay, let me", "<think></think>", "Hm.\n</think>\n", "<thinking>\n</thinking>"]
+)
+def test_nothing_but_thoughts_is_nothing(text: str) -> None:
+    assert without_thoughts(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SAID,
+        "We think that the rent <rises> [in] May.",
+        "R1 marks its thoughts by `<think>` and `</think>`.",
+        "The paper speaks of <think> and of </think> in passing.",
+        '{"items":[{"tag":"</think>"}]}',
+        "a < b and [1] thinking",
+    ],
+)
+def test_an_answer_that_speaks_of_thoughts_stays_whole(text: str) -> None:
+    assert without_thoughts(text) == text
+
+
+@given(st.text(alphabet="<>/[]think THINK◁▷\n{}ab`|channel", max_size=60))
+def test_no_text_of_tags_is_too_odd(text: str) -> None:
+    assert len(without_thoughts(text)) <= len(text)
+
+
+@pytest.mark.parametrize("word", ["insufficient_system_resource", "network_error", "abort", "cancelled", "time_limit"])
+def test_a_word_that_nobody_knows_ends_no_whole_answer(word: str) -> None:
+    assert word not in FINISH
+
+
+@pytest.mark.parametrize(
+    ("stated", "wanted"),
+    [
+        ({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}, (100, 20, 0, 0)),
+        # outside: the total says so
+        ({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 520}, (100, 420, 0, 400)),
+        # outside, and no total: it cannot be a part of what is smaller
+        (
+            {"prompt_tokens": 100, "completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 400}},
+            (100, 420, 0, 400),
+        ),
+        # inside
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 420,
+                "total_tokens": 520,
+                "completion_tokens_details": {"reasoning_tokens": 400},
+            },
+            (100, 420, 0, 400),
+        ),
+        ({"prompt_tokens": 100, "total_tokens": 120}, (100, 20, 0, 0)),
+        ({"completion_tokens": 20, "total_tokens": 120}, (100, 20, 0, 0)),
+        ({"prompt_tokens": 100}, None),
+        ({"completion_tokens": 20}, None),
+        ({"total_tokens": 20}, None),
+        ({}, None),
+        # cached reads by their names; what is larger than the whole stands beside it
+        ({"prompt_tokens": 100, "completion_tokens": 2, "prompt_cache_hit_tokens": 64}, (100, 2, 64, 0)),
+        ({"prompt_tokens": 100, "completion_tokens": 2, "cached_tokens": 64}, (100, 2, 64, 0)),
+        ({"prompt_tokens": 36, "completion_tokens": 2, "cached_tokens": 64, "total_tokens": 102}, (100, 2, 64, 0)),
+        ({"input_tokens": 100, "output_tokens": 20}, (100, 20, 0, 0)),
+    ],
+)
+def test_usage_is_what_was_used_by_whatever_name(stated: dict, wanted: tuple[int, int, int, int] | None) -> None:
+    got = openai_usage(stated)
+    assert (
+        wanted is None
+        if got is None
+        else (got.input_tokens, got.output_tokens, got.cached_input_tokens, got.reasoning_tokens) == wanted
+    )
+
+
+def test_a_cache_of_an_hour_is_a_part_of_what_was_written() -> None:
+    stated = {"input_tokens": 5, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 7}}
+    assert anthropic_usage(stated) == Usage(
+        input_tokens=12, output_tokens=1, cache_write_tokens=7, cache_write_1h_tokens=7
+    )
+
+
+def call(text: str = "What is said?", tokens: int = 30, **fields: object) -> Call:
+    request, to = ask(text, tokens=tokens), route(**fields)
+    asking = Asking.begin(to, openai.DIALECT, strict=False)
+    sent = openai.DIALECT.encode(request, to, asking.manner, "")
+    return Call(request=request, route=to, manner=asking.manner, asking=asking, sent=sent)
+
+
+@pytest.mark.parametrize(
+    ("taken", "given", "chars", "true"),
+    [
+        (30, 20, 80, True),
+        (30, 0, 80, False),  # nothing for something
+        (0, 20, 80, False),
+        (30, 0, 0, True),
+        (30, 199, 80, True),  # a little past the limit of 100
+        (30, 2000, 80, False),
+        (30, 2000, 8000, True),  # the text shows that the server does not keep the limit
+        (90_000, 20, 80, False),  # more tokens than bytes
+    ],
+)
+def test_a_bill_that_cannot_be_true_is_unknown(taken: int, given: int, chars: int, true: bool) -> None:
+    usage = Usage(input_tokens=taken, output_tokens=given)
+    assert (believed(usage, call(), Draft(chars=chars)) == usage) == true
+
+
+def test_thoughts_beside_an_answer_may_pass_its_limit() -> None:
+    usage = Usage(input_tokens=30, output_tokens=5020, reasoning_tokens=5000)
+    assert believed(usage, call(), Draft(chars=80)) == usage
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "taken", "cut"),
+    [
+        ("word " * 6000, 6000, 2050, True),
+        ("word " * 6000, 6000, 5400, False),  # other tokenizers have a tenth less
+        ("word " * 6000, 6000, 9600, False),
+        ("слово " * 6000, 18000, 9000, False),  # a newer tokenizer has half of ours
+        ("слово " * 6000, 18000, 2050, True),
+        ("word " * 100, 100, 20, False),  # too short to tell
+        ("word " * 6000, 0, 20, False),  # nobody counted
+    ],
+)
+def test_a_service_that_read_less_than_it_was_sent_is_seen(text: str, tokens: int, taken: int, cut: bool) -> None:
+    assert cut_short(Usage(input_tokens=taken, output_tokens=1), call(text, tokens)) == cut
