@@ -24,9 +24,11 @@ from docreduce.settings import (
     ModelSettings,
     OutputSettings,
     PricingSettings,
+    ReduceSettings,
     Table,
 )
 from docreduce.values.errors import JobError
+from docreduce.values.unicode import written
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 __all__ = ["Job", "job_schema", "load_job", "parse_job"]
@@ -47,6 +49,7 @@ class Job(Table):
     pricing: PricingSettings | None = None
     limits: LimitSettings = LimitSettings()
     chunking: ChunkingSettings = ChunkingSettings()
+    reduce: ReduceSettings | None = None
     budget: BudgetSettings = BudgetSettings()
     output: OutputSettings = OutputSettings()
 
@@ -108,7 +111,7 @@ def parse_job(stated: Mapping[str, Any], overrides: Sequence[tuple[str, Any]] = 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(written(path.read_bytes()))
     except OSError as error:
         raise JobError(f"{path}: {error.strerror}", hint="`docreduce init` writes a job file to start from.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

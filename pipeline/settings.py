@@ -17,6 +17,8 @@ __all__ = [
     "Positive",
     "PricingSettings",
     "ProviderName",
+    "ReduceSettings",
+    "Retry",
     "StructuredOutput",
     "Table",
     "TierSettings",
@@ -30,6 +32,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 ProviderName: TypeAlias = Literal["offline", "modelslab", "openai", "anthropic"]
 TokenizerName: TypeAlias = Literal["o200k_base", "cl100k_base"]
+Retry: TypeAlias = Literal["transient", "all", "never"]
 StructuredOutput: TypeAlias = Literal["tools", "json_schema", "json_object", "prompt"]
 
 
@@ -98,6 +101,9 @@ class EndpointSettings(Table):
     context_window: Positive | None = Field(None, description="Tokens; default from the catalogue.")
     structured_output: Literal["auto", "tools", "json_schema", "json_object", "prompt"] = "auto"
     stream: bool = Field(False, description="Stream answers: time-outs count idle time, loops are cut early.")
+    service_tier: Literal["flex"] | None = Field(None, description="flex: batch prices, answers may take minutes.")
+    flex_patience_s: float = Field(600.0, gt=0, description="Refused as flex for so long, a call is asked as standard.")
+    mode: Literal["live", "batch", "auto"] = Field("live", description="batch: through the provider's batch service.")
     catalogue: str | None = Field(None, description="A TOML file of your own models, added to the catalogue.")
 
 
@@ -174,8 +180,15 @@ class ChunkingSettings(Table):
 
     max_tokens: Positive | None = Field(None, description="Source tokens a chunk; default: what the window leaves.")
     overlap_tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="Default: 0; extraction: 400.")
+    context_tokens: Annotated[int, Field(ge=0)] = Field(0, description="Of what stands before a chunk, told with it.")
     tokenizer: TokenizerName | None = Field(None, description="Default from the catalogue.")
     engine: Literal["auto", "fast", "tiktoken"] = "auto"
+
+
+class ReduceSettings(Table):
+    """One more result, of many documents."""
+
+    by: str = Field("all", min_length=1, description='"all": of all documents; else a kept column: of each value.')
 
 
 class BudgetSettings(Table):
@@ -189,3 +202,17 @@ class OutputSettings(Table):
 
     path: str = "results"
     csv: bool = Field(False, description="Also write documents.csv and records.csv.")
+    report: bool = Field(True, description="Write report.html beside the results.")
+    promote: str | None = Field(
+        None, description="When `latest` moves, over statuses: ok >= 0.99; default: a complete run."
+    )
+    retry: Retry = Field("transient", description="Which failures of unchanged input the next run asks again.")
+
+    @field_validator("promote")
+    @classmethod
+    def _a_condition(cls, promote: str | None) -> str | None:
+        if promote is not None:
+            from docreduce.values.condition import parse_condition
+
+            parse_condition(promote)
+        return promote

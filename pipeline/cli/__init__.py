@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 from docreduce import __version__
-from docreduce.cli.reporting import outlet, print_json, reported
+from docreduce.cli import oneshot, results
+from docreduce.cli.reporting import leave, outlet, print_json, reported
+from docreduce.cli.shards import merge
 from docreduce.values.errors import JobError, MachineError
 
 if TYPE_CHECKING:
+    from docreduce.cli.steering import View
     from docreduce.config import Job
     from rich.console import Console
 
@@ -52,34 +56,72 @@ def job_options(command: F) -> F:
 
 
 @main.command()
-@JOB_FILE
+@click.argument("files", nargs=-1, required=True, metavar="JOB.toml | FILE... | -")
 @job_options
+@click.option("--prompt", help="Documents without a job file: put this to each, in place of a summary.")
 @click.option("--fresh", is_flag=True, help="Do not reuse answers; ask and pay again.")
 @click.option("--retry-failed", is_flag=True, help="Ask again what led to a failure.")
-@click.option("--executor", type=click.Choice(["local"]), default="local", help="Where the calls are made.")
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", help="Where the calls are made.")
+@click.option("--shard", metavar="I/N", help="This share of the input alone, I from 1, with its share of the limits.")
+@click.option("--shards", type=click.IntRange(min=1), metavar="N", help="ray: shards; default: four a worker.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="K", help="ray: processes; default: the cluster's CPUs.")
+@click.option("--ray-address", metavar="HOST:PORT", help="ray: a cluster that is there; default: one on this machine.")
+@click.option("--scratch", metavar="DIR", help="ray: on each node's own disk, for ledgers, where OUTPUT is shared.")
+@click.option("--at-once", type=click.IntRange(min=1), metavar="K", help="Shards that run side by side; default: all.")
 @click.option("--deadline", metavar="TIME", help="End in order after this long: 90s, 30m, 6h.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--wait", is_flag=True, help="Until provider batches have ended; else a later run fetches them.")
+@click.option("--quiet", is_flag=True, help="Say nothing where all is well.")
+@click.option("--log-json", is_flag=True, help="JSON lines on stderr in place of progress and the summary.")
+@click.option("--metrics", type=click.Path(path_type=Path, dir_okay=False), help="Keep an OpenMetrics file there.")
 def run(
-    job_file: Path, fresh: bool, retry_failed: bool, executor: str, deadline: str | None, quiet: bool, **options: Any
+    files: tuple[str, ...], prompt: str | None, executor: str, deadline: str | None, quiet: bool, **options: Any
 ) -> None:
-    """Run a job to its Parquet results; run again, it resumes and pays for nothing twice."""
-    as_json = options["as_json"]
-    with reported(as_json) as fault:
+    """Run a job to its Parquet results; run again, it resumes and pays for nothing twice.
+
+    Without a job file: summarize these FILEs, or stdin (-), to the screen."""
+    as_json, log_json = options["as_json"], options["log_json"]
+    with reported(as_json, log_json=log_json) as fault, ExitStack() as held:
+        from docreduce.cli.lines import JsonLines
+        from docreduce.cli.steering import View
         from docreduce.engine.run import exit_code
 
-        job = load(job_file, options)
-        fault.folder = Path(job.output.path)
-        chosen = {"fresh": fresh, "retry_failed": retry_failed, "limit": options["limit"]}
-        chosen["deadline_s"] = None if deadline is None else seconds(deadline)
-        manifest = run_here(job, console(sys.stderr, quiet=quiet), **chosen)
-        if as_json:
-            print_json(manifest)
+        job_file = oneshot.job_file(files, prompt, {**options, "executor": executor})
+        if job_file is None:
+            silent = quiet or as_json or log_json
+            job = held.enter_context(oneshot.documents_job(files, prompt, overridden(options), quiet=silent))
         else:
+            job = load(job_file, options)
+        chosen = {name: options[name] for name in ("fresh", "retry_failed", "limit", "wait")}
+        if executor == "ray":
+            from docreduce.cli.shards import run_ray
+
+            sys.exit(run_ray(job, chosen, options, console(sys.stderr, quiet=quiet)))
+        if options["shard"] is not None:
+            from docreduce.engine.shards import parse_shard, sharded
+
+            job, chosen["shard"] = sharded(job, *parse_shard(options["shard"]), options["at_once"])
+        fault.folder = Path(job.output.path)
+        chosen["deadline_s"] = None if deadline is None else seconds(deadline)
+        lines = JsonLines(sys.stderr) if log_json else None
+        view = View(console(sys.stderr, quiet=quiet or log_json), lines, options["metrics"])
+        manifest = run_here(job, view, None if job_file is None else lambda: load(job_file, options), **chosen)
+        code = exit_code(manifest)
+        well = code == 0 and (manifest["promoted"] or manifest["limited"])
+        if lines is not None:
+            lines.ended(manifest, code)
+        elif not as_json and not (quiet and well):
             from docreduce.report.terminal import print_run
 
             print_run(manifest, console(sys.stderr))
+        if as_json:
+            print_json(manifest)
+        elif job_file is None:
+            oneshot.print_texts(manifest)
+        elif not quiet:
             click.echo(manifest["run_dir"])
-    sys.exit(exit_code(manifest))
+        if job.output.report:  # last: the results stand whatever becomes of it
+            results.write_report(Path(manifest["run_dir"]), quiet=quiet or as_json or log_json)
+    leave(code)
 
 
 @main.command()
@@ -93,42 +135,59 @@ def run(
 @click.option(
     "--sample", type=click.IntRange(min=1), metavar="N", help="First pay for N documents; keeps their answers."
 )
+@click.option("--exact", is_flag=True, help="Let the service count some requests first, where it has a way to.")
+@click.option(
+    "--note", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.md", help="Also write a page to sign."
+)
 def estimate(
-    job_file: Path, fresh: bool, by: str | None, compare: tuple[str, ...], sample: int, **options: Any
+    job_file: Path,
+    *,
+    fresh: bool,
+    by: str | None,
+    compare: tuple[str, ...],
+    sample: int,
+    exact: bool,
+    note: Path | None,
+    **options: Any,
 ) -> None:
-    """What a job would send and cost; sends nothing, unless a sample is asked for."""
+    """What a job would send and cost; sends nothing, unless --exact or --sample ask it to."""
     with reported(options["as_json"]):
         from docreduce.engine.forecast import estimate_job
         from docreduce.report.terminal import print_estimate
 
         job, limit = load(job_file, options), options["limit"]
         if sample:
-            run_here(job, console(sys.stderr), limit=limit, sample=sample, fresh=fresh)
-        result = estimate_job(job, limit=limit, fresh=fresh, compare=compare, by_document=by is not None)
+            from docreduce.cli.steering import View
+
+            run_here(job, View(console(sys.stderr)), limit=limit, sample=sample, fresh=fresh)
+        result = estimate_job(job, limit=limit, fresh=fresh, compare=compare, by_document=by is not None, exact=exact)
+        if note is not None:
+            from docreduce.report.note import note_of
+            from docreduce.storage import machine_errors
+
+            said = {"name": job.name, "kind": job.kind, "model": job.model.name, "paths": job.input.paths}
+            with machine_errors(note):
+                note.write_text(note_of(result, said), encoding="utf-8")
         show(result, options["as_json"], print_estimate)
-
-
-@main.command()
-@click.argument("run_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@AS_JSON
-def report(run_dir: Path, as_json: bool) -> None:
-    """Print a run's summary."""
-    with reported(as_json):
-        from docreduce.report.terminal import print_run, read_manifest
-
-        show(read_manifest(run_dir), as_json, print_run)
 
 
 @main.command()
 @click.argument("output_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @AS_JSON
-def runs(output_dir: Path, as_json: bool) -> None:
-    """The runs in an output folder: when, status, documents, cost."""
+def cancel(output_dir: Path, as_json: bool) -> None:
+    """End the provider batches that are out for an output folder; the next run fetches what was done by then."""
     with reported(as_json):
-        from docreduce.report.terminal import print_runs
-        from docreduce.results import list_runs
+        import asyncio
 
-        show({"runs": list_runs(output_dir)}, as_json, print_runs)
+        from docreduce.desk import Ledger
+        from docreduce.engine.batching import cancel_batches
+
+        with Ledger.open(output_dir / "ledger.sqlite") as ledger:
+            ended = asyncio.run(cancel_batches(ledger))
+        if as_json:
+            print_json({"cancelled": ended})
+        else:
+            click.echo(f"cancelled {len(ended)} batches" + "".join(f"\n{name}" for name in ended))
 
 
 @main.command()
@@ -165,12 +224,19 @@ def chunk(file: Path, as_json: bool, **options: Any) -> None:
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path), default="job.toml")
 @click.option("--kind", type=click.Choice(["summarize", "extract", "map"]), default="summarize", show_default=True)
-def init(path: Path, kind: str) -> None:
+@click.option(
+    "--provider",
+    type=click.Choice(["offline", "modelslab", "openai", "anthropic"]),
+    default="offline",
+    show_default=True,
+    help="openai: also a model of your own, served at a base_url.",
+)
+def init(path: Path, kind: str, provider: str) -> None:
     """Write a commented job file to start from."""
     with reported(as_json=False):
-        from importlib import resources
+        from docreduce.cli.starting import job_file
 
-        template = (resources.files("docreduce.cli") / f"init.{kind}.toml").read_text(encoding="utf-8")
+        template = job_file(kind, provider)
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write(template)
@@ -202,20 +268,33 @@ def simulate(args: tuple[str, ...]) -> None:
     command.main(list(args), prog_name="docreduce simulate")
 
 
-def run_here(job: Job, terminal: Console, **options: Any) -> dict[str, Any]:
-    """Run `job` in this process, with its signals, its limits and progress on `terminal`: the manifest."""
+main.add_command(merge)
+
+
+def run_here(job: Job, view: View, reload: Callable[[], Job] | None = None, **options: Any) -> dict[str, Any]:
+    """Run `job` in this process, with its signals, its limits and progress in `view`: the manifest. `reload` reads the
+    job anew where its limits are to be changed."""
+    import signal
+
     import uvloop
     from docreduce.cli.steering import connections, listener, steering
     from docreduce.engine.run import RunOptions, run_job
 
     chosen = RunOptions(max_in_flight=connections(), cores=os.cpu_count() or 1, **options)
-    return run_job(job, chosen, listen=listener(terminal), steer=steering(terminal), loop_factory=uvloop.new_event_loop)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is a run to hear it
+    steer = steering(view, reload)
+    return run_job(job, chosen, listen=listener(view), steer=steer, loop_factory=uvloop.new_event_loop)
 
 
 def load(job_file: Path, options: dict[str, Any]) -> Job:
     """The job with the command line's overrides."""
     from docreduce.config import load_job
 
+    return load_job(job_file, overridden(options))
+
+
+def overridden(options: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The job keys that the command line sets, by dotted key."""
     overrides = [parse_set(text) for text in options["sets"]]
     short = {
         "input.paths": list(options["inputs"]) or None,
@@ -225,8 +304,7 @@ def load(job_file: Path, options: dict[str, Any]) -> Job:
         "model.name": options["model"],
         "budget.max_cost_usd": options["max_cost"],
     }
-    overrides += [(key, value) for key, value in short.items() if value is not None]
-    return load_job(job_file, overrides)
+    return overrides + [(key, value) for key, value in short.items() if value is not None]
 
 
 def seconds(text: str) -> float:
@@ -265,6 +343,9 @@ def console(stream: TextIO, *, quiet: bool = False) -> Console:
     # A pipe has no width: rows stay whole for whoever reads them.
     width = None if stream.isatty() else 240
     return Console(file=stream, quiet=quiet, highlight=False, markup=False, width=width)
+
+
+results.register(main, show)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from docreduce.cli.lines import JsonLines, progress_of
 from docreduce.values.money import money
 from docreduce.values.unicode import printable
 
@@ -47,15 +48,18 @@ def _note(run: Run) -> str | None:
     if desk.halted is not None:
         return f"stopping: {desk.halted.message}"
     paused_s = desk.paused_s(time.monotonic())
+    if desk.paused:
+        return "paused, as its control file says"
     trouble = desk.trouble
     if trouble is None and (paused_s is None or paused_s < 1):
         return None
-    wait = f"; next try in {paused_s:.0f} s" if paused_s and paused_s >= 1 else ""
+    wait = f"; next in {paused_s:.0f} s" if paused_s and paused_s >= 1 else ""
     return f"{trouble or 'the service asked to wait'}{wait}"
 
 
-async def show_progress(console: Console, run: Run) -> None:
-    """Shows how far the run is until cancelled: a live line on a terminal, else a plain line now and then."""
+async def show_progress(console: Console, run: Run, lines: JsonLines | None = None) -> None:
+    """Shows how far the run is until cancelled: a live line on a terminal, else a plain line now and then, as JSON
+    where `lines` are asked for."""
     started = time.monotonic()
 
     def line() -> str:
@@ -63,6 +67,9 @@ async def show_progress(console: Console, run: Run) -> None:
 
     # A terminal that went away must not end the run: nothing more can be shown there, that is all.
     with suppress(asyncio.CancelledError, OSError):
+        while lines is not None:
+            await asyncio.sleep(PLAIN_LINE_S)
+            lines.say("progress", **progress_of(run, time.monotonic()))
         if not console.is_terminal:
             while True:
                 await asyncio.sleep(PLAIN_LINE_S)

@@ -6,17 +6,22 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 from docreduce import __version__
 from docreduce.values.errors import DocreduceError, MachineError
 
-__all__ = ["Fault", "outlet", "print_json", "reported"]
+__all__ = ["Fault", "leave", "outlet", "print_json", "reported"]
+
+
+LEFT_BEHIND = ("read_", "step_")
+"""Threads of a run that are still at work after its end were left behind."""
 
 
 @dataclass(slots=True)
@@ -24,6 +29,7 @@ class Fault:
     """Where the trace of a fault of our own is written: `folder`, stderr where there is none."""
 
     folder: Path | None = None
+    log_json: bool = False
 
     def report(self, error: Exception, as_json: bool) -> None:
         """The trace into a log, and where it is to stderr (or as one JSON object)."""
@@ -43,11 +49,17 @@ class Fault:
             click.echo(trace, err=True)
         message = f"a fault of docreduce itself: {type(error).__name__}: {error}"
         hint = f"The trace is in {place}. What was paid for is kept: the same command goes on."
-        _say("fault", message, hint, as_json)
+        _say("fault", message, hint, as_json, log_json=self.log_json)
 
 
-def _say(kind: str, message: str, hint: str, as_json: bool) -> None:
-    """An error to stderr, or as one JSON object to stdout."""
+def _say(kind: str, message: str, hint: str, as_json: bool, *, log_json: bool = False) -> None:
+    """An error to stderr, as one line of the JSON log where there is one, or as one JSON object to stdout."""
+    if log_json:
+        from docreduce.cli.lines import JsonLines
+
+        JsonLines(sys.stderr).say("error", "error", kind=kind, message=message, hint=hint)
+        if not as_json:
+            return
     if as_json:
         print_json({"error": {"kind": kind, "message": message, "hint": hint}})
         return
@@ -59,18 +71,18 @@ def _say(kind: str, message: str, hint: str, as_json: bool) -> None:
 
 
 @contextmanager
-def reported(as_json: bool) -> Iterator[Fault]:
+def reported(as_json: bool, *, log_json: bool = False) -> Iterator[Fault]:
     """Errors of ours as one clear message (or one JSON object) and their exit code; 70 for a fault of our own, whose
     trace goes where the caller says.
 
     An interrupt ends the process on the spot: raised within an import it can come out as any error. A run listens to
     signals itself as soon as there is something to finish."""
     before = [(number, signal.signal(number, _end)) for number in (signal.SIGINT, signal.SIGTERM)]
-    fault = Fault()
+    fault = Fault(log_json=log_json)
     try:
         yield fault
     except DocreduceError as error:
-        _say(error.kind, error.message, error.hint, as_json)
+        _say(error.kind, error.message, error.hint, as_json, log_json=log_json)
         sys.exit(error.exit_code)
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
@@ -82,6 +94,15 @@ def reported(as_json: bool) -> Iterator[Fault]:
     finally:
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def leave(code: int) -> NoReturn:
+    """End with this exit code, and wait for no thread: a text that is still being cut for nobody ends with us."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith(LEFT_BEHIND) for thread in threading.enumerate()):
+        os._exit(code)
+    sys.exit(code)
 
 
 def _end(_number: int, _frame: object) -> None:

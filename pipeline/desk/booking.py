@@ -46,6 +46,7 @@ def attempt_of(ticket: Ticket, reply: Reply, latency_s: float) -> Attempt:
         http_status=reply.http_status,
         finish_reason=reply.finish or (answer.finish_reason if answer else None),
         service_tier=reply.service_tier,
+        batch=reply.batch,
         request_id=reply.request_id,
         error=None if isinstance(reply, Answer) else reply.message,
     )
@@ -56,7 +57,7 @@ def _bill(ticket: Ticket, reply: Reply) -> tuple[Usage | None, Billing, int]:
     usage, bound = reply.usage, ticket.bound_pusd
     stated = usage is not None and (isinstance(reply, Answer) or reply.billing == "charged")
     if usage is not None and stated and is_plausible(ticket, usage):
-        exact = cost(ticket.route.pricing, usage)
+        exact = cost(ticket.route.pricing, usage, service_tier=reply.service_tier, batch=ticket.route.batch)
         return (usage, "charged", exact) if exact is not None else (usage, "unknown", bound)
     if isinstance(reply, Answer):
         # About four characters a token: only for the count, the money is booked at its bound.
@@ -75,9 +76,16 @@ def booked_of(reserved: Reserved, ticket: Ticket, reply: Reply, attempt: Attempt
     return Booked(reserved=reserved, attempt=attempt, kept=_kept(ticket, reply, attempt), sample=taught)
 
 
+def _would_come_again(refused: Rejection) -> bool:
+    """Whether the same request would be refused alike; thinking that took all the room there was takes it again."""
+    if refused.cause is Cause.EMPTY:
+        return refused.decision is Decision.FAIL
+    return refused.cause in _REMEMBERED and refused.decision is not Decision.STOP
+
+
 def _kept(ticket: Ticket, reply: Reply, attempt: Attempt) -> Kept | None:
     """The answer, so that nobody pays for it again, or a refusal that would come again; else None."""
-    if isinstance(reply, Rejection) and (reply.cause not in _REMEMBERED or reply.decision is Decision.STOP):
+    if isinstance(reply, Rejection) and not _would_come_again(reply):
         return None
     return Kept(
         endpoint=ticket.route.endpoint,

@@ -28,15 +28,21 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
-from docreduce.desk.booking import attempt_of, booked_of, is_plausible
+from docreduce.desk.booking import attempt_of, booked_of
 from docreduce.desk.budget import Budget
 from docreduce.desk.known import known
-from docreduce.desk.ledger import Booked, Ledger, Reserved
+from docreduce.desk.ledger import Booked, Ledger, Out, Reserved
+from docreduce.desk.limits import Bound
 from docreduce.desk.lines import Line, Ticket
+from docreduce.desk.outstanding import Outstanding
 from docreduce.desk.retries import again_s, counts
 from docreduce.desk.routing import Call, Routing
+from docreduce.desk.turns import Ask, Settled, Turn
+from docreduce.desk.watch import Watch
 from docreduce.models.meter import kind_of
+from docreduce.settings import LimitSettings, Retry
 from docreduce.values import (
     Answer,
     Attempt,
@@ -51,38 +57,12 @@ from docreduce.values import (
     Usage,
 )
 
-__all__ = ["Ask", "Desk", "Settled", "Turn"]
+__all__ = ["Desk", "Held"]
+
+Held: TypeAlias = Bound | Literal["ledger", "pause"]
 
 SAMPLES, SAMPLE_EVERY = 2_000, 32
 """Attempts of a run that are kept for calibration: so many, then one of so many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request that is to be paid, for the document that bears it."""
-
-    key: str
-    request: Request
-    document_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a reply or an ask came to: the attempt that was made, if one was, and the request's outcome; without one
-    the ask is to come again, not before `not_before` (on the clock of `now`)."""
-
-    ask: Ask
-    attempt: Attempt | None = None
-    outcome: Outcome | None = None
-    not_before: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one turn decided. `waiting`: asks that were not reserved, in order; they may be after the next reply."""
-
-    settled: Sequence[Settled]
-    waiting: Sequence[Ask]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -94,14 +74,18 @@ class Desk:
     ledger: Ledger
     budget: Budget
     max_attempts: int = 6
-    retry_failed: bool = False
+    retry: Retry = "never"
     fresh: bool = False
     halted: Failure | None = None
+    paused: bool = False  # by a person: nothing is sent until it is over
     wall: float = field(default_factory=time.time)  # seconds since the epoch at `now` = 0; set by the engine
     routing: Routing = field(init=False)
+    out: Outstanding = field(default_factory=Outstanding)
     _calls: dict[str, Call] = field(default_factory=dict)
     _now_answered: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)  # keys of answers that led to a failure
     _samples: int = 0
+    _watch: Watch = field(default_factory=Watch)
 
     def __post_init__(self) -> None:
         self.routing = Routing(self.lines)
@@ -113,7 +97,7 @@ class Desk:
         a reply or a turn."""
         soonest = math.inf
         for line in self.lines:
-            if not line.ready or self.halted or line.closed or line.full:
+            if not line.ready or self.halted or self.paused or line.closed or line.full:
                 continue
             try:
                 ticket = line.ready.popleft()
@@ -127,7 +111,8 @@ class Desk:
             timeout_s = line.limiter.timeout_s(now, tokens=ticket.tokens, attempt=ticket.attempt)
             ticket = replace(ticket, started_at=self.wall + now, timeout_s=timeout_s)
             line.leases[ticket.id] = lease
-            self.ledger.sending(ticket.id)
+            if not line.route.batch:  # a batch says so itself before it goes out
+                self.ledger.sending(ticket.id)
             return ticket
         return soonest
 
@@ -136,7 +121,7 @@ class Desk:
         line = self.routing.of(ticket)
         lease = line.leases.pop(ticket.id)
         line.unbooked += 1
-        own = isinstance(reply, Rejection) and reply.cause is Cause.STOPPED
+        own = isinstance(reply, Rejection) and reply.cause in (Cause.STOPPED, Cause.WAITING)
         used = reply.usage.input_tokens + reply.usage.output_tokens if reply.usage else None
         line.limiter.settle(lease, now, None if own else reply, used)
         if not own:
@@ -159,10 +144,31 @@ class Desk:
         """Seconds for which no line sends anything; None where one does."""
         return self.routing.paused_s(now)
 
+    def bound(self) -> Held | None:
+        """What holds the next reserved call back; None where nothing is reserved, or nothing holds it."""
+        line = next((line for line in self.lines if line.ready and not line.closed), None)
+        if self.paused:
+            return "pause"
+        return None if line is None else "ledger" if line.full else line.limiter.bounded_by
+
     @property
     def trouble(self) -> str | None:
-        """The newest reason why a line that fails does so; None where none does."""
-        return next((line.last_failure for line in self.lines if line.failing_since is not None), None)
+        """The newest reason why a line that fails does so, and how often; None where none does."""
+        line = next((line for line in self.lines if line.troubled), None)
+        if line is None:
+            return None
+        return f"{line.last_failure} ({line.failures:,} {'try' if line.failures == 1 else 'tries'})"
+
+    def retune(
+        self, limits: Sequence[LimitSettings], cap_pusd: int | None, now: float, *, paused: bool = False
+    ) -> None:
+        """Keep these limits from now on, one a line, and this cap; what is out stays booked. A cap below what is spent
+        already ends the run as any cap does, when the next call is to be reserved."""
+        for line, given in zip(self.lines, limits, strict=True):
+            line.retune(given, now)
+        self.max_attempts = limits[0].max_attempts
+        self.budget.cap_pusd = cap_pusd
+        self.paused = paused
 
     def halt(self, cause: Cause, message: str) -> None:
         """Send nothing more; what is in flight goes on. The first cause stays, but a stop goes before the cap."""
@@ -174,7 +180,7 @@ class Desk:
     def known(self, asks: Mapping[str, Request]) -> dict[str, Outcome]:
         """The outcomes that the ledger holds, by key. With `fresh` only what this run has asked itself."""
         wanted = {key: asks[key] for key in asks if key in self._now_answered} if self.fresh else asks
-        return known(self.ledger, [line.route for line in self.lines], wanted, retry_failed=self.retry_failed)
+        return known(self.ledger, [line.route for line in self.lines], wanted, retry=self.retry)
 
     # --- the turn, in the desk's thread -----------------------------------------------------------------------
 
@@ -192,19 +198,23 @@ class Desk:
         for ticket, reply, latency_s in replies:
             result, row = self._book(ticket, reply, latency_s, now)
             settled.append(result)
-            booked.append(row)
+            booked += [row] if row else []
         booked += self._give_back(settled, now)
         reserved, more, waiting = self._reserve(asks, now)
         settled += more
+        self.failed.update(rejected)
         if reserved or booked or rejected:
-            self.ledger.commit([row for row, _, _ in reserved], booked, rejected)
+            self.ledger.commit([row for row, _, _ in reserved if row], booked, rejected)
         for _, ticket, line in reserved:
             line.ready.append(ticket)
         for ticket, _, _ in replies:
             self.routing.of(ticket).unbooked -= 1
         return Turn(settled, waiting)
 
-    def _book(self, ticket: Ticket, reply: Reply, latency_s: float, now: float) -> tuple[Settled, Booked]:
+    def _book(self, ticket: Ticket, reply: Reply, latency_s: float, now: float) -> tuple[Settled, Booked | None]:
+        if isinstance(reply, Rejection) and reply.cause is Cause.WAITING:
+            return self._left_out(ticket, reply.message), None
+        self.out.settle(ticket)
         line, call = self.routing.of(ticket), self._calls[ticket.key]
         attempt = attempt_of(ticket, reply, latency_s)
         charged, unknown = (attempt.cost_pusd * (attempt.billing == kind) for kind in ("charged", "unknown"))
@@ -213,9 +223,11 @@ class Desk:
         whole = not (isinstance(reply, Answer) and reply.truncated)
         if attempt.usage is not None and attempt.billing == "charged" and whole:
             line.meter.learn(ticket.request, ticket.kind, attempt.usage)
-        self._watch_bills(ticket, reply, attempt)
+        if trouble := self._watch.look(ticket, reply, attempt, capped=self.budget.cap_pusd is not None):
+            self.halt(*trouble)
         ask = Ask(ticket.key, ticket.request, ticket.document_id)
-        booked = booked_of(self._reserved(ticket), ticket, reply, attempt, sampled=self._is_sampled())
+        sampled = bool(ticket.kind) and self._is_sampled()  # of a request that nobody asks any more, no text is there
+        booked = booked_of(self._reserved(ticket), ticket, reply, attempt, sampled=sampled)
         call.began = ticket.started_at if call.began is None else call.began
         call.counted += counts(reply, line, now)
         outcome = self._outcome(ticket, reply, attempt)
@@ -244,25 +256,17 @@ class Desk:
             truncated=reply.truncated,
         )
 
-    def _watch_bills(self, ticket: Ticket, reply: Reply, attempt: Attempt) -> None:
-        """A bill above its bound, or one that nobody can believe, ends a run that has a cap."""
-        if self.budget.cap_pusd is None or reply.usage is None:
-            return
-        if attempt.billing == "charged" and attempt.cost_pusd > ticket.bound_pusd:
-            bill = f"{attempt.cost_pusd / 1e12:.6f} USD for a call that was bounded by {ticket.bound_pusd / 1e12:.6f}"
-            self.halt(Cause.BUDGET, f"the service billed {bill}: budget.max_cost_usd cannot be kept there")
-        elif not is_plausible(ticket, reply.usage) and attempt.billing == "unknown":
-            stated = f"{reply.usage.input_tokens} tokens in and {reply.usage.output_tokens} out"
-            self.halt(Cause.BUDGET, f"the service stated {stated}, which cannot be: booked unknown at the bound")
-
     def _reserve(
         self, asks: Sequence[Ask], now: float
-    ) -> tuple[list[tuple[Reserved, Ticket, Line]], list[Settled], list[Ask]]:
+    ) -> tuple[list[tuple[Reserved | None, Ticket, Line]], list[Settled], list[Ask]]:
         """Reserve a prefix of `asks`: (reservations, asks that have failed already, asks that wait)."""
-        reserved: list[tuple[Reserved, Ticket, Line]] = []
+        reserved: list[tuple[Reserved | None, Ticket, Line]] = []
         failed: list[Settled] = []
         waiting: list[Ask] = []
         for at, ask in enumerate(asks):
+            if not self.halted and (taken_up := self._adopt(ask)):
+                reserved.append((None, *taken_up))
+                continue
             call = self._calls.setdefault(ask.key, Call())
             line = None if self.halted else self.routing.choose(call, ask.request, now)
             refusal = self.halted or (None if line else self.routing.refusal(call, ask.request))
@@ -271,12 +275,13 @@ class Desk:
                 failed.append(Settled(ask, None, replace(refusal, key=ask.key)) if refusal else Settled(ask))
                 continue
             ticket = self._ticket(ask, call, line, now)
-            if self.budget.cap_pusd is not None and not line.leads(ticket):
+            # A batch waits for no lead.
+            if not line.route.batch and not line.leads(ticket, capped=self.budget.cap_pusd is not None):
                 waiting.append(ask)
                 continue
             if not self.budget.reserve(ticket.bound_pusd):
                 line.led(ticket)
-                if self.budget.reserved:  # what is out may come to less than its bound
+                if self.budget.reserved > self.out.pusd:  # what is in flight may come to less than its bound
                     waiting += asks[at:]
                     break
                 self.halt(Cause.BUDGET, self._too_dear(ticket))
@@ -307,6 +312,7 @@ class Desk:
             bound_pusd=line.meter.cost_bound(ask.request, kind),
             tokens=line.meter.expected_tokens(ask.request, kind),
             kind=kind,
+            prefix=ask.request.prefix if line.route.caches(ask.request) else "",
             started_at=self.wall + now,
         )
 
@@ -337,6 +343,9 @@ class Desk:
                 if not self._leaves(line, ticket, now):
                     line.ready.append(ticket)
                     continue
+                if ticket in self.out:
+                    settled.append(self._left_out(ticket, "its batch is still out"))
+                    continue
                 self.budget.settle(ticket.bound_pusd, 0)
                 line.led(ticket)
                 given.append(Booked(reserved=self._reserved(ticket), attempt=None))
@@ -348,6 +357,50 @@ class Desk:
                     self._calls[ticket.key].attempts -= 1
                     settled.append(Settled(ask))
         return given
+
+    # --- what is out in batches -------------------------------------------------------------------------------
+
+    def add_line(self, line: Line) -> None:
+        """Ask by `line` what it takes, before any other."""
+        self.lines = [line, *self.lines]
+        self.routing = Routing(self.lines)
+
+    def take_up(self, tickets: Sequence[Out]) -> None:
+        """Know what earlier runs left out in batches: it is not asked again, and its bounds count against the cap."""
+        for each in tickets:
+            self.budget.reserved += each.bound_pusd
+            self.out.put(each)
+
+    def orphans(self) -> list[Ticket]:
+        """Tickets that are out and that no document asked for in this run, each with a stand-in for its request: for
+        replies to be booked once their batch has ended."""
+        return list(self.out.orphans(self.lines))
+
+    def book_orphans(self, replies: Sequence[tuple[Ticket, Reply]], now: float) -> Turn:
+        """Book `replies` to `orphans`, as `turn`."""
+        for ticket, _ in replies:
+            self._claim(ticket)
+            self.routing.of(ticket).unbooked += 1
+        return self.turn([(ticket, reply, 0.0) for ticket, reply in replies], [], now)
+
+    def _adopt(self, ask: Ask) -> tuple[Ticket, Line] | None:
+        """The ticket under which the request is out already, where it is."""
+        ticket = self.out.find(ask.key, ask.request, self.lines)
+        if ticket is None:
+            return None
+        self._claim(ticket)
+        return ticket, self.routing.of(ticket)
+
+    def _claim(self, ticket: Ticket) -> None:
+        each = self.out.claim(ticket)
+        self._calls[ticket.key] = Call(line=self.lines.index(self.routing.of(ticket)), attempts=each.attempt)
+
+    def _left_out(self, ticket: Ticket, message: str) -> Settled:
+        """Its reservation stays: a later run takes it up."""
+        del self._calls[ticket.key]
+        self.out.put_back(ticket)
+        ask = Ask(ticket.key, ticket.request, ticket.document_id)
+        return Settled(ask, None, Failure(key=ticket.key, cause=Cause.WAITING, message=message))
 
     def _is_sampled(self) -> bool:
         """Whether the attempt is kept for calibration: of a long run, a part is enough."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from docreduce.desk.ledger import Ledger
 from docreduce.models.routes import Route
+from docreduce.settings import Retry
 from docreduce.values import Completion, Failure, Outcome, Request
 
 __all__ = ["known"]
 
 
 def known(
-    ledger: Ledger, routes: Sequence[Route], asks: Mapping[str, Request], *, retry_failed: bool = False
+    ledger: Ledger, routes: Sequence[Route], asks: Mapping[str, Request], *, retry: Retry = "never"
 ) -> dict[str, Outcome]:
     """The outcomes that the ledger holds of `asks`, by key: those of the first route that answered.
 
@@ -26,7 +27,7 @@ def known(
             for key, asked in asks.items()
             if asked.voice in {"", route.model} and not isinstance(outcomes.get(key), Completion)
         ]
-        found = ledger.answers(route.endpoint, route.setting, keys, retry_failed=retry_failed) if keys else {}
+        found = ledger.answers(route.endpoint, route.setting, keys, retry=retry) if keys else {}
         failed.update(key for key, outcome in found.items() if isinstance(outcome, Failure))
         outcomes |= found
     return {

@@ -18,6 +18,7 @@ OUTAGE_ATTEMPTS = 100
 LONGEST_WINDOW_S = 65.0
 """A minute's limit is over by then: a rate-limited call is given up only if its attempts span as much."""
 _SERVICE = frozenset({Cause.CONNECTION, Cause.OVERLOADED, Cause.SERVER_ERROR, Cause.RATE_LIMITED})
+_NO_CAPACITY = frozenset({Cause.OVERLOADED, Cause.RATE_LIMITED})
 _ELSEWHERE = frozenset({Cause.CONTENT_FILTER, Cause.CONTEXT_OVERFLOW})
 """Refusals that another model may not make."""
 _BACKOFF = tenacity.wait_random_exponential(multiplier=FIRST_BACKOFF_S, max=LONGEST_BACKOFF_S)
@@ -29,6 +30,8 @@ def counts(reply: object, line: Line, now: float) -> bool:
     """Whether the attempt counts against its call: not where all of the service failed, or is asked another way."""
     if not isinstance(reply, Rejection):
         return True
+    if line.route.flex and reply.cause in _NO_CAPACITY:  # the wire asks as standard once patience is over
+        return False
     of_the_service = reply.cause in _SERVICE and line.limiter.paused_until(now) is not None
     return not (of_the_service or reply.decision is Decision.AGAIN)
 
@@ -56,6 +59,8 @@ def _exhausted(ticket: Ticket, reply: Rejection, call: Call, max_attempts: int) 
 
 
 def _wait_s(line: Line, reply: Rejection, attempts: int) -> float:
+    if line.route.batch:  # all of a batch come back together, to go out in one again
+        return max(reply.retry_after_s or 0.0, min(FIRST_BACKOFF_S * 2.0**attempts, LONGEST_BACKOFF_S))
     if reply.retry_after_s is not None:  # the limits pace those that come back together
         return reply.retry_after_s
     state = tenacity.RetryCallState(_RETRYING, None, (), {})

@@ -50,7 +50,19 @@ class Routing:
 
     def move(self, call: Call, request: Request) -> bool:
         """Send the call to the next line that is open and takes it; False where there is none."""
-        after = () if request.voice else range(call.line + 1, len(self.lines))
+        # What a model refused by batch it refuses live: its other line is no other service.
+        here = self.lines[call.line]
+        after = (
+            ()
+            if request.voice
+            else [
+                at
+                for at in range(call.line + 1, len(self.lines))
+                if here.closed
+                or (self.lines[at].route.endpoint, self.lines[at].route.model)
+                != (here.route.endpoint, here.route.model)
+            ]
+        )
         at = next((at for at in after if not self.lines[at].closed and self.lines[at].takes(request)), None)
         if at is None:
             return False
@@ -92,4 +104,5 @@ class Routing:
         return min(waits) if waits and len(waits) == len(untils) else None
 
     def _named(self, request: Request) -> list[Line]:
-        return [line for line in self.lines if line.route.model == request.voice]
+        named = [line for line in self.lines if line.route.model == request.voice]
+        return [line for line in named if line.takes(request)] or named

@@ -13,20 +13,20 @@ import asyncio
 import heapq
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any
 
 from docreduce.desk import Ask, Desk, Settled, Ticket
+from docreduce.engine.bounds import Bounds, HeldBy
 from docreduce.engine.carriers import Carrier
-from docreduce.engine.events import Attempted, Finished, Listener
-from docreduce.engine.intake import Batch, Intake
-from docreduce.engine.unit import Unit
+from docreduce.engine.events import Attempted, Finished, Listener, TakenOver
+from docreduce.engine.intake import NOT_DONE, Batch, Source
+from docreduce.engine.threads import Threads
+from docreduce.engine.unit import Unit, reused
 from docreduce.readers import Unread
-from docreduce.results import DocumentRow
-from docreduce.values import Attempt, Cause, Completion, Decision, Outcome, Rejection, Reply, Request
+from docreduce.results import DocumentRow, Unchanged
+from docreduce.values import Cause, Completion, Decision, Outcome, Rejection, Reply, Request
 from docreduce.values.errors import MachineError
 
 __all__ = ["Driver"]
@@ -39,8 +39,10 @@ OPEN_UNITS = 4_096
 """Units at work at once, at most: more than calls in flight, so that never one slot waits for a document."""
 TURN_ASKS = 4_096
 """Asks in one turn, at most: the ledger's transaction is to stay short."""
-READER_GRACE_S = 1.0
-"""A reader that does not hear the end within this is left behind."""
+LEAVE_S = 1.0
+"""A reader, or a text that is being cut or merged, that does not hear the end within this is left behind."""
+SOON_S = 0.5
+"""What comes again within this is waited for before a batch is sent without it."""
 
 _Waiting = tuple[float, int, Ask]
 
@@ -49,21 +51,23 @@ class Driver:
     """Drives every unit to its results and hands finished documents to `write` in order.
 
     `carriers` by a ticket's `carrier`; `listener` hears what happens; `forecast` is told each request that is paid for
-    the first time, in the thread of the steps."""
+    the first time, in the thread of the steps; `idle` is called where nothing goes on without another answer."""
 
     def __init__(
         self,
-        intake: Intake,
+        intake: Source,
         desk: Desk,
         carriers: Mapping[str, Carrier],
-        write: Callable[[DocumentRow], None],
+        write: Callable[[DocumentRow | Unchanged], None],
         listener: Listener,
         forecast: Callable[[Sequence[Request]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._intake, self._desk, self._carriers = intake, desk, carriers
         self._write, self._listen, self._forecast = write, listener, forecast
-        self._clock = clock
+        self._clock, self._idle = clock, idle
+        self.bounds = Bounds()
         desk.wall = time.time() - clock()
         self._later: list[_Waiting] = []  # by the time before which they are not to be asked again
         self._due: list[_Waiting] = []  # by place
@@ -74,19 +78,17 @@ class Driver:
         self._complete: list[Unit] = []  # units whose outcomes are all there
         self._replies: list[tuple[Ticket, Reply, float]] = []
         self._rejected: list[str] = []
-        self._finished: dict[int, DocumentRow] = {}
+        self._finished: dict[int, DocumentRow | Unchanged] = {}
         self._chars = 0  # of what is at work or finished
         self._next = 0  # the place in the input that is written next
         self._units = 0  # at work
         self._calls: dict[asyncio.Task[Reply], tuple[Ticket, float]] = {}  # with the time each was sent
         self._abandoned = False
         self._reading = False  # the readers' thread is at work
-        self._lost: Sequence[Unread] | None = None
-        self._busy: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._stepping: Sequence[Unit] = ()  # what the thread of the steps is at work on
         self._wake = asyncio.Event()
         self._error: BaseException | None = None
-        self._threads = {name: ThreadPoolExecutor(1, name) for name in ("read", "step", "desk", "write")}
+        self._threads = Threads(self._ended)
 
     async def run(self) -> None:
         """Until every document is finished and written. Raises what made that impossible (MachineError)."""
@@ -94,6 +96,9 @@ class Driver:
             while self._error is None and not self._done():
                 self._wake.clear()
                 wait_s = self._pump()
+                if not self._threads.busy and (wait_s is None or wait_s > SOON_S):
+                    await asyncio.sleep(0)  # what was just sent reaches its carrier
+                    self._idle()
                 if not self._done() and self._error is None:
                     try:
                         await asyncio.wait_for(self._wake.wait(), wait_s)
@@ -102,16 +107,24 @@ class Driver:
             if self._error is not None:
                 raise self._error
         finally:
-            for task in (*self._calls, *(each for each in self._tasks if each.get_name() != "desk")):
+            for task in self._calls:
                 task.cancel()
-            await asyncio.gather(*self._calls, *self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._calls, return_exceptions=True)
+            await self._threads.cancel(but="desk")
             with suppress(MachineError):  # it is told already; what was answered is to be kept if it can be
                 if self._replies:
                     await self._turn([])
-            for name, threads in self._threads.items():
-                # Not on the loop: a second signal must be heard while a reader is still at work.
-                left = self._lost is not None and name == "read"
-                await asyncio.to_thread(threads.shutdown, wait=not left, cancel_futures=True)
+            await self._threads.close()
+
+    @property
+    def reading(self) -> bool:
+        """Whether there is more to be read."""
+        return not self._intake.exhausted
+
+    @property
+    def asking(self) -> int:
+        """Calls that are asked for and not answered."""
+        return len(self._askers)
 
     def wake(self) -> None:
         """Look again at what there is to do."""
@@ -123,20 +136,29 @@ class Driver:
         self._abandoned = True
         for task in self._calls:
             task.cancel()
-        asyncio.get_running_loop().call_later(READER_GRACE_S, self._leave_reader, rest)
+        asyncio.get_running_loop().call_later(LEAVE_S, self._leave, rest)
         self._wake.set()
 
-    def _leave_reader(self, rest: Callable[[], Sequence[Unread]]) -> None:
-        if self._reading and self._lost is None:
-            self._lost = rest()
-            for place, row in self._intake.left_unread(self._lost):
+    def _leave(self, rest: Callable[[], Sequence[Unread]]) -> None:
+        """Go on without the threads that are still at work on texts; what they hold is skipped."""
+        if self._reading:
+            self._reading = False
+            self._threads.leave("read")
+            for place, row in self._intake.left_unread(rest()):
                 self._finish(place, row)
-            self._busy.discard("read")
-            self._wake.set()
+        if self._stepping:
+            stepping, self._stepping = self._stepping, ()
+            self._threads.leave("step")
+            for unit in stepping:
+                self._units -= 1
+                self._chars -= unit.chars
+                for place, row in unit.rows([NOT_DONE] * len(unit.documents)):
+                    self._finish(place, row)
+        self._wake.set()
 
     def _done(self) -> bool:
         return self._intake.exhausted and not (
-            self._busy
+            self._threads.busy
             or self._askers
             or self._complete
             or self._replies
@@ -151,19 +173,35 @@ class Driver:
         """Start whatever there is room for; seconds until the next round is due (None: when something happens)."""
         now = self._clock()
         wait_s = self._send(now)
-        if "desk" not in self._busy:
+        if "desk" not in self._threads:
             due = self._take_due(now)
             if self._replies or due or self._rejected or self._desk.stranded(now):
                 self._asked = len(due)
-                self._start("desk", self._turn, due)
+                self._threads.start("desk", self._turn, due)
         if self._complete:
-            self._start("step", self._step)
+            self._threads.start("step", self._step)
         self._open(now)
         if self._next in self._finished:
-            self._start("write", self._store)
-        if self._later and "desk" not in self._busy:
+            self._threads.start("write", self._store)
+        if self._later and "desk" not in self._threads:
             wait_s = min(wait_s, max(0.0, self._later[0][0] - now))
+        self.bounds.holds(self._held_by(now), now, time.process_time())
         return None if wait_s == math.inf else wait_s + 0.0005
+
+    def _held_by(self, now: float) -> HeldBy | None:
+        """What the next call waits for, or the end of the run."""
+        held = self._desk.bound()
+        if held is not None or self._desk.halted is not None:
+            return held
+        if self._undecided:
+            return "cap"
+        if self._due or self._replies or "desk" in self._threads:
+            return "ledger"
+        if "step" in self._threads:
+            return "cpu"
+        if "read" in self._threads and self._desk.room(now) > 0:
+            return "reading"
+        return "latency" if self._calls else "rest" if self._later else None
 
     def _send(self, now: float) -> float:
         """Send what may go now; seconds until more may."""
@@ -192,27 +230,13 @@ class Driver:
         wanted = self._desk.room(now) - len(self._due) - len(self._undecided) - self._asked
         full = len(self._finished) >= FINISHED_AHEAD or self._chars >= HELD_CHARS or self._units >= OPEN_UNITS
         # Only where something is on its way that will make room: what comes first may still be with the readers.
-        held = full and bool(self._units or self._next in self._finished or "write" in self._busy)
+        held = full and bool(self._units or self._next in self._finished or "write" in self._threads)
         halted = self._desk.halted is not None
         if not self._intake.exhausted and (wanted > 0 or halted) and not held:
-            self._start("read", self._pull, max(wanted, 4))
+            self._threads.start("read", self._pull, max(wanted, 4))
 
-    def _start(self, name: str, work: Callable[..., Coroutine[None, None, None]], *given: Any) -> None:
-        """Run `work` unless its thread is busy."""
-        if name in self._busy:
-            return
-        self._busy.add(name)
-        task = asyncio.get_running_loop().create_task(work(*given), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not (self._lost is not None and task.get_name() == "read"):
-            self._busy.discard(task.get_name())
-        if not task.cancelled():
-            error = task.exception()  # asked for also where an earlier one is told: else asyncio prints it
-            self._error = self._error or error
+    def _ended(self, error: BaseException | None) -> None:
+        self._error = self._error or error
         self._wake.set()
 
     # --- calls ------------------------------------------------------------------------------------------------
@@ -239,10 +263,7 @@ class Driver:
         """One turn of the desk."""
         replies, self._replies = self._replies, []
         rejected, self._rejected = self._rejected, []
-        loop = asyncio.get_running_loop()
-        turn = await loop.run_in_executor(
-            self._threads["desk"], self._desk.turn, replies, asks, self._clock(), rejected
-        )
+        turn = await self._threads.call("desk", self._desk.turn, replies, asks, self._clock(), rejected)
         self._undecided += turn.waiting
         self._asked = 0
         for settled in turn.settled:
@@ -268,9 +289,9 @@ class Driver:
         """Give the outcome to all who asked; whoever did not bear the call reused its answer."""
         for at, (unit, position) in enumerate(self._askers.pop(key)):
             if isinstance(outcome, Completion) and (at or not paid):
-                reused = _reused(outcome, unit.requests[position], self._desk.wall + self._clock())
-                unit.bear(position, reused)
-                self._listen(Attempted(reused))
+                again = reused(outcome, unit.requests[position], self._desk.wall + self._clock())
+                unit.bear(position, again)
+                self._listen(Attempted(again))
             if unit.receive(position, outcome):
                 self._complete.append(unit)
 
@@ -282,14 +303,17 @@ class Driver:
         if halted is not None and halted.cause is not Cause.BUDGET:
             self._intake.listing = halted
         self._reading = True
-        batch = await asyncio.get_running_loop().run_in_executor(self._threads["read"], self._intake.pull, requests)
-        self._reading = False
-        if self._lost is None:
+        batch = await self._threads.call("read", self._intake.pull, requests)
+        if self._reading:  # else it was left behind meanwhile
+            self._reading = False
             await self._admit(batch)
 
     async def _admit(self, batch: Batch) -> None:
         for place, row in batch.rows:
             self._finish(place, row)
+        for place, stretch in batch.stretches:
+            self._finished[place] = stretch
+            self._listen(TakenOver(stretch))
         self._units += len(batch.units)
         self._chars += sum(unit.chars for unit in batch.units)
         await self._ask(batch.units)
@@ -297,9 +321,11 @@ class Driver:
     async def _step(self) -> None:
         """Take every complete unit to its next step, and its requests to the ledger or the heap."""
         units, self._complete = self._complete, []
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads["step"], _step_all, units)
-        await self._ask(units)
+        self._stepping = units
+        await self._threads.call("step", _step_all, units)
+        if self._stepping is units:  # else they were left behind meanwhile
+            self._stepping = ()
+            await self._ask(units)
 
     async def _ask(self, units: Sequence[Unit]) -> None:
         """Queue what the units ask for; what is in flight is waited for, what the ledger holds comes at once."""
@@ -318,8 +344,7 @@ class Driver:
                     fresh[key], bearers[key] = unit.requests[position], unit.bearer(position)
         if not fresh:
             return
-        loop = asyncio.get_running_loop()
-        known = await loop.run_in_executor(self._threads["step"], self._look_up, fresh)
+        known = await self._threads.call("step", self._look_up, fresh)
         for key, request in fresh.items():
             if key in known:
                 self._deliver(key, known[key], paid=False)
@@ -352,34 +377,15 @@ class Driver:
         while self._next in self._finished:
             rows.append(self._finished.pop(self._next))
             self._chars -= rows[-1].held_chars
-            self._next += 1
+            self._next += len(done.heads) if isinstance(done := rows[-1], Unchanged) else 1
 
         def write() -> None:
             for row in rows:
                 self._write(row)
 
-        await asyncio.get_running_loop().run_in_executor(self._threads["write"], write)
+        await self._threads.call("write", write)
 
 
 def _step_all(units: Sequence[Unit]) -> None:
     for unit in units:
         unit.step()
-
-
-def _reused(answer: Completion, request: Request, at: float) -> Attempt:
-    """The row of an answer that cost nothing this time; the tokens and the money it once took stand in it."""
-    return Attempt(
-        key=answer.key,
-        stage=request.stage,
-        chunk=request.chunk,
-        attempt=0,
-        started_at=at,
-        latency_s=0.0,
-        outcome="ok",
-        billing="reused",
-        cost_pusd=answer.cost_pusd,
-        model=answer.model,
-        endpoint=answer.endpoint,
-        usage=answer.usage,
-        finish_reason=answer.finish_reason,
-    )

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from docreduce.results import DocumentRow
+from docreduce.results import DocumentRow, Unchanged
 from docreduce.values import Attempt, Billing, Usage
 
-__all__ = ["Attempted", "Counts", "Event", "Finished", "Listener", "Noted"]
+__all__ = ["Attempted", "Counts", "Event", "Finished", "Listener", "Noted", "TakenOver"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,14 @@ class Noted:
     message: str
 
 
-Event: TypeAlias = Attempted | Finished | Noted
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """Unchanged documents are finished: their results are those of the last run."""
+
+    stretch: Unchanged
+
+
+Event: TypeAlias = Attempted | Finished | TakenOver | Noted
 Listener: TypeAlias = Callable[[Event], None]
 
 
@@ -51,6 +58,7 @@ class Counts:
     reused: int = 0
     failed_attempts: int = 0
     rate_limited: int = 0
+    kept_failures: int = 0  # documents whose failure an earlier run brought
     usage: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Usage.__slots__, 0)))
     cost_pusd: Counter[Billing] = field(default_factory=Counter)
     own: Counter[str] = field(default_factory=Counter)
@@ -62,6 +70,8 @@ class Counts:
                 self._attempted(attempt)
             case Finished(row):
                 self._finished(row)
+            case TakenOver(stretch):
+                self._taken_over(stretch)
             case Noted(message):
                 self.notes.append(message)
 
@@ -84,6 +94,19 @@ class Counts:
         self.own.update(result.counts)
         if result.error_kind:
             self.errors[result.error_kind] += 1
+        self.kept_failures += bool(
+            result.status == "failed" and result.rejected and all(each.billing == "reused" for each in row.borne)
+        )
+
+    def _taken_over(self, stretch: Unchanged) -> None:
+        self.documents.update(stretch.statuses)
+        self.chunks += stretch.chunks
+        self.reused += stretch.calls
+        self.cost_pusd["reused"] += stretch.cost_pusd
+        for kind, counts in stretch.told():
+            self.own.update(counts)
+            if kind:
+                self.errors[kind] += 1
 
     @property
     def done(self) -> int:
@@ -103,5 +126,9 @@ class Counts:
             "rate_limited": self.rate_limited,
             "reused_calls": self.reused,
             "evidence_not_found": self.own["evidence_not_found"],
-            **{name: number for name, number in sorted(self.own.items()) if name != "evidence_not_found"},
+            **{
+                name: number
+                for name, number in sorted(self.own.items())
+                if name != "evidence_not_found" and "/" not in name
+            },
         }

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import accumulate, compress, islice
 from operator import itemgetter
 from pathlib import Path
@@ -21,13 +22,15 @@ from typing import Any, TypeAlias, get_args
 
 from docreduce.config import Job
 from docreduce.desk import Ledger, known
+from docreduce.engine.counting import counted_session
+from docreduce.engine.groups import group_of, light, with_column
 from docreduce.engine.intake import Read, Reads
 from docreduce.engine.scenario import NAMES, Name, Scenario
 from docreduce.engine.session import Session, open_session, units
 from docreduce.models.meter import kind_of
-from docreduce.readers import Unread, discover
+from docreduce.readers import Unread, discover, slices
 from docreduce.settings import ProviderName
-from docreduce.values import Completion, Document, Outcome, Request, Result
+from docreduce.values import Completion, Document, Outcome, Request, Result, Steps
 from docreduce.values.errors import DocumentError, JobError
 from docreduce.values.money import usd
 
@@ -94,9 +97,31 @@ class Forecast:
             "output_tokens": self._rising(lambda scenario: math.ceil(scenario.output_tokens)),
             "cost_usd": self._rising(lambda scenario: float(usd(self._cost_pusd(scenario)))),
             "duration_s": self._rising(lambda scenario: round(scenario.duration_s(self.seen_s), 1)),
+            "counted_requests": session.counted,
+            "smallest_cap_usd": self.smallest_cap_usd(),
             "pricing": session.routes[0].pricing.as_dict(),
-            "basis": {"tokenizer": tokenizer, "output": "learned" if seen else "prior", "answers_seen": seen},
+            "other_prices": [
+                {"pricing": pricing.as_dict(), "cost_usd": float(usd(math.ceil(amount)))}
+                for pricing, amount in zip(
+                    session.infos[0].other_pricing, self.scenarios["expected"].others_pusd, strict=False
+                )
+            ],
+            "basis": {
+                "tokenizer": tokenizer,
+                "output": "learned" if seen else "prior",
+                "answers_seen": seen,
+            },
         }
+
+    def smallest_cap_usd(self) -> float:
+        """A cap under which the job very probably completes, in whole cents past one dollar and four digits below.
+
+        The last call is sent if what is charged and the call's own bound are within it; while others are out it waits
+        for them. So that is what all calls come to at the most that is expected, and the bound of the dearest."""
+        calls = self._cost_pusd(self.scenarios["high"])
+        whole = calls + max(scenario.dearest_pusd for scenario in self.scenarios.values()) if calls else 0
+        step = 10**10 if whole > 10**12 else max(1, 10 ** (len(str(whole)) - 4))
+        return float(usd(-(-whole // step) * step))
 
     def _rising(self, value: Callable[[Scenario], float]) -> dict[str, float]:
         """The four in order: where much goes wrong, a ceiling of calls that do not would be below what is expected."""
@@ -131,6 +156,7 @@ class Estimator:
     reused: int = 0
     forecast: Forecast = field(init=False)
     _asked: dict[int, None] = field(default_factory=dict)
+    _groups: dict[str, dict[Name, list[Result]]] = field(default_factory=dict)  # what is expected of their documents
 
     def __post_init__(self) -> None:
         self.forecast = Forecast(self.session, self.seen_s)
@@ -141,18 +167,40 @@ class Estimator:
         A document that cannot be cut counts as unreadable."""
         scenarios = self.forecast.scenarios
         again = [self._asked_before(key) for key in keys]
+        work, reduce = self.session.work, self.session.job.reduce
         try:
-            drive = self._drive(documents, answered, again, scenarios["expected"])
+            drive = self._drive(work.steps(documents), answered, again, scenarios["expected"])
         except DocumentError:
             self.unreadable += len(documents)
             return
         further = drive.steps > max(1, len(answered))
+        results = dict.fromkeys(scenarios, drive.results)
         for name, scenario in scenarios.items():
-            if name != "expected" and (further or not scenario.pay_all(drive.first)):
-                self._drive(documents, answered, again, scenario)
+            if name != "expected" and (reduce or further or not scenario.pay_all(drive.first)):
+                results[name] = self._drive(work.steps(documents), answered, again, scenario).results
+        for at, document in enumerate(documents if reduce else ()):
+            assert reduce is not None
+            group = self._groups.setdefault(group_of(reduce.by, document.columns), {name: [] for name in results})
+            for name, found in results.items():
+                group[name].append(light(found[at]))
         self.documents += len(drive.results)
         self.chunks += sum(len(result.chunks) for result in drive.results)
         self.reused += sum(isinstance(outcome, Completion) for step in answered for outcome in step) + sum(again)
+
+    def add_groups(self, answers: Callable[[Steps], tuple[Answered, Sequence[str]]]) -> None:
+        """Count the groups of the documents so far, each of the summaries that its scenario expects of them. `answers`:
+        what the ledger answers, which it can where it answers for all of a group's documents."""
+        reduce = self.session.work.reduce
+        if reduce is None:
+            return
+        for name, results in self._groups.items():
+            there = results["expected"]
+            known = all(each == there for each in results.values())
+            answered, keys = answers(reduce(name, there)) if known else ((), ())
+            again = [self._asked_before(key) for key in keys]
+            for which, scenario in self.forecast.scenarios.items():
+                self._drive(reduce(name, results[which]), answered, again, scenario)
+            self.reused += sum(isinstance(outcome, Completion) for step in answered for outcome in step) + sum(again)
 
     def readable(self, reads: Iterable[Read]) -> Iterator[Document]:
         """The documents there is work on; the others are counted."""
@@ -172,12 +220,10 @@ class Estimator:
             del self._asked[next(iter(self._asked))]
         return before
 
-    def _drive(
-        self, documents: Sequence[Document], answered: Answered, again: Sequence[bool], scenario: Scenario
-    ) -> _Drive:
-        """Take the unit to its results. `again`: requests of the last answered step that were asked before."""
+    @staticmethod
+    def _drive(steps: Steps, answered: Answered, again: Sequence[bool], scenario: Scenario) -> _Drive:
+        """Take a unit's steps to its results. `again`: requests of the last answered step that were asked before."""
         drive = _Drive()
-        steps = self.session.work.steps(documents)
         free = bool(again) and all(asked or told for asked, told in zip(again, answered[-1], strict=True))
         try:
             requests = next(steps)
@@ -212,16 +258,27 @@ class Estimator:
 
 
 def estimate_job(
-    job: Job, *, limit: int | None = None, fresh: bool = False, compare: Sequence[str] = (), by_document: bool = False
+    job: Job,
+    *,
+    limit: int | None = None,
+    fresh: bool = False,
+    compare: Sequence[str] = (),
+    by_document: bool = False,
+    exact: bool = False,
 ) -> dict[str, Any]:
     """The estimate of `job` as the contract's JSON; sends nothing, writes nothing.
+
+    `exact`: first the service counts some of the requests itself, which costs nothing, where it has a way to.
 
     `fresh`: as if nothing were answered. `compare`: other models, as NAME or PROVIDER/NAME, under "compare": the same
     documents with their own windows, tokenizers and prices, or why not. `by_document`: the dearest documents too.
     Documents that cannot be read are counted in `unreadable`. Raises JobError as the run does."""
     discovered = discover(job.input, job.output.path)
     with Ledger.view(Path(job.output.path) / "ledger.sqlite") as ledger:
-        estimator = Estimator(open_session(job, ledger), ledger.latency_s(job.sha256))
+        session = open_session(job, ledger)
+        if exact:
+            session = counted_session(session, ledger, Reads(slices(discovered.sources, job.input, None), job.input))
+        estimator = Estimator(session, ledger.latency_s(job.sha256))
         others: dict[str, Estimator | JobError] = {}
         for name in compare:
             try:
@@ -229,14 +286,16 @@ def estimate_job(
             except JobError as error:
                 others[name] = error
         estimators = [estimator, *(other for other in others.values() if isinstance(other, Estimator))]
-        files = Reads(discovered.sources, job.input)
+        files = Reads(slices(discovered.sources, job.input, None), job.input)
         reads = iter(files)
         with closing(reads):
-            readable = estimator.readable(islice(reads, limit))
+            readable = estimator.readable(with_column(islice(reads, limit), job.reduce))
             batches = iter(lambda: list(islice(readable, 64)), []) if others else [readable]
             dearest = heapq.nlargest(
                 DEAREST, _add(estimators, ledger, batches, fresh=fresh), key=itemgetter("cost_usd")
             )
+        for each in estimators:
+            each.add_groups(partial(_answers, each.session, ledger, fresh=fresh))
     stated = estimator.as_dict()
     stated["left_out"] = dict(sorted((Counter(discovered.left_out) + files.skipped).items()))
     if by_document:
@@ -258,7 +317,7 @@ def _add(
         for each in estimators:
             for unit in units(batch, each.session.plan, each.session.work.pack):
                 cost_pusd, calls, chunks = expected.cost_pusd, expected.calls, first.chunks
-                each.add(unit, *_answers(each.session, ledger, unit, fresh=fresh))
+                each.add(unit, *_answers(each.session, ledger, each.session.work.steps(unit), fresh=fresh))
                 for document in unit if each is first else ():  # one, or short rows of one chunk each
                     yield {
                         "document_id": document.id,
@@ -282,16 +341,15 @@ def _other(job: Job, name: str) -> Job:
 
 
 def _answers(
-    session: Session, ledger: Ledger, unit: Sequence[Document], *, fresh: bool
+    session: Session, ledger: Ledger, steps: Steps, *, fresh: bool
 ) -> tuple[list[list[Outcome | None]], list[str]]:
     """What the ledger answers of a unit, and the keys of its first step with an answer missing."""
-    steps = session.work.steps(unit)
     answered: list[list[Outcome | None]] = []
     try:
         requests = next(steps)
         while True:
             asks = {request.key: request for request in requests}
-            kept = {} if fresh else known(ledger, session.routes, asks)
+            kept = {} if fresh else known(ledger, session.routes, asks, retry=session.job.output.retry)
             keys = [request.key for request in requests]
             step = [kept.get(key) for key in keys]
             answered.append(step)

@@ -5,27 +5,32 @@ there are and whatever they hold."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 from docreduce.engine.session import PACK_SPAN, Session, packed_tokens
+from docreduce.engine.takeover import Takeover, digest_of
 from docreduce.engine.unit import Unit, row_of
-from docreduce.readers import UniqueIds, Unread, left_out, read
-from docreduce.results import DocumentRow
+from docreduce.readers import Slice, UniqueIds, Unread, left_out, read
+from docreduce.results import DocumentRow, Unchanged
 from docreduce.settings import InputSettings
 from docreduce.values import Cause, Document, Failure, Result, Status
 from docreduce.values.errors import DocumentError
 
-__all__ = ["Batch", "Intake", "Read", "Reads"]
+__all__ = ["BATCH", "NOT_DONE", "Batch", "Intake", "Read", "Reads", "Source"]
 
 BATCH = 64
 """Documents that are read in one pull, at most."""
+BATCH_UNCHANGED = 2_048
+"""The same with those whose results are taken over, which are no work."""
 BATCH_CHARS = 2**24
 """Characters of them, or so: a pull is not to hold more than this."""
+
+NOT_DONE = Result(status="skipped", error_kind=Cause.STOPPED.value, error="not done before the run was interrupted")
+"""What becomes of a document that was at work when nothing more was waited for."""
 
 Read: TypeAlias = Document | Unread
 
@@ -33,22 +38,29 @@ Read: TypeAlias = Document | Unread
 @dataclass(slots=True)
 class Reads:
     """The documents of all sources, in order. Once `given_up` is set, a source is a row that nobody read, and so is
-    the rest of a table. `pinned`: kept columns with the types they had in earlier runs; `at`: the source being read."""
+    the rest of a table. `pinned`: kept columns with the types they had in earlier runs; `at`: the source being read;
+    `told` hears where each document comes from, in order."""
 
-    sources: Sequence[str]
+    sources: Sequence[Slice]
     settings: InputSettings
     pinned: pa.Schema | None = None
     skipped: Counter[str] = field(default_factory=Counter)  # inside archives and mails, by reason
     given_up: DocumentError | None = None
     at: int = 0
+    told: Callable[[Slice, Read], None] = lambda *_: None
 
     def __iter__(self) -> Generator[Read, None, None]:
-        for at, source in enumerate(self.sources):
+        for each in self._all():
+            self.told(self.sources[self.at], each)
+            yield each
+
+    def _all(self) -> Generator[Read, None, None]:
+        for at, each in enumerate(self.sources):
             self.at = at
             if self.given_up is not None:
-                yield left_out(source, self.given_up)
+                yield left_out(each.source, self.given_up)
                 continue
-            for found in read(source, self.settings, self.skipped, self.pinned):
+            for found in read(each.source, self.settings, self.skipped, self.pinned, each.blocks):
                 if self.given_up is not None:
                     rest = "" if found.row is None else ", nor were the rows after it"
                     error = DocumentError(f"{self.given_up.message}{rest}", kind=Cause.STOPPED)
@@ -66,15 +78,34 @@ class Reads:
     def rest(self) -> list[Unread]:
         """Rows of the sources that nobody will open any more, where a reader hangs in the present one."""
         error = self.given_up or DocumentError("not read before the run was interrupted", kind=Cause.STOPPED)
-        return [left_out(source, error) for source in self.sources[self.at :]]
+        rest = [left_out(each.source, error) for each in self.sources[self.at :]]
+        for each, found in zip(self.sources[self.at :], rest, strict=True):
+            self.told(each, found)
+        return rest
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one pull brought: units with their first requests, and documents that are finished already, by place."""
+    """What one pull brought: units with their first requests, and by place documents that are finished already and
+    stretches of those whose results are taken over."""
 
     units: list[Unit] = field(default_factory=list)
     rows: list[tuple[int, DocumentRow]] = field(default_factory=list)
+    stretches: list[tuple[int, Unchanged]] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """What a driver takes its units from. `listing`: only say what is there; every further one is a skipped row with
+    that reason."""
+
+    listing: Failure | None
+
+    @property
+    def exhausted(self) -> bool: ...
+
+    def pull(self, requests: int) -> Batch: ...
+
+    def left_unread(self, rest: Sequence[Unread]) -> list[tuple[int, DocumentRow]]: ...
 
 
 @dataclass(slots=True)
@@ -84,6 +115,7 @@ class Intake:
 
     session: Session
     reads: Iterator[Read]
+    takeover: Takeover = field(default_factory=Takeover)
     listing: Failure | None = None
     exhausted: bool = False
     places: int = 0  # documents that came so far
@@ -92,31 +124,45 @@ class Intake:
     _packed: list[Document] = field(default_factory=list)
     _tokens: int = 0
 
+    def unique(self, name: str) -> str:
+        """`name`, or the next free one after it: none that a document has."""
+        return self._unique(name)
+
     def pull(self, requests: int) -> Batch:
         """Read until there are `requests` requests or the pull has its share of documents."""
         batch = Batch()
-        self._pulled = [(document.place, document) for document in self._packed]
-        taken = chars = wanted = 0
-        while wanted < requests and taken < BATCH and chars < BATCH_CHARS:
+        waiting = [*self._packed, *self.takeover.pending]
+        self._pulled = [(document.place, document) for document in waiting]
+        taken = read = chars = wanted = 0
+        while wanted < requests and taken < BATCH and read < BATCH_UNCHANGED and chars < BATCH_CHARS:
             found = next(self.reads, None)
             if found is None:
                 self.exhausted = True
+                for document in self.takeover.flush():
+                    self._put(document, batch)
                 self._flush(batch)
                 break
-            taken += 1
-            document = self._accept(found, batch)
-            if document is not None:
-                chars += len(document.text)
-                before = len(batch.units)
-                self._put(document, batch)
-                wanted += sum(len(unit.requests) for unit in batch.units[before:])
+            read += 1
+            before = len(batch.units)
+            accepted = self._accept(found, batch)
+            if accepted is None:
+                taken += 1
+            else:
+                chars += len(accepted.text)
+                unfit = self.takeover.offer(accepted)
+                taken += len(unfit)
+                for document in unfit:
+                    self._put(document, batch)
+                if self.takeover.pending:  # what is packed is not to reach over what is taken over
+                    self._flush(batch)
+            wanted += sum(len(unit.requests) for unit in batch.units[before:])
+        batch.stretches = self.takeover.stretches()
         return batch
 
     def left_unread(self, rest: Sequence[Unread]) -> list[tuple[int, DocumentRow]]:
         """Rows for what will not be read any more, where a reader hangs: what it brought before, too."""
         batch = Batch()
-        left = Result(status="skipped", error_kind=Cause.STOPPED.value, error="not done before the run was interrupted")
-        batch.rows += [(place, row_of(found, left)) for place, found in self._pulled]
+        batch.rows += [(place, row_of(found, NOT_DONE)) for place, found in self._pulled]
         for found in rest:
             self._accept(found, batch)
         self.exhausted = True
@@ -125,7 +171,14 @@ class Intake:
     def _accept(self, found: Read, batch: Batch) -> Document | None:
         """The document if there is work on it; else its row goes into the batch."""
         place, self.places = self.places, self.places + 1
-        found = replace(found, id=self._unique(found.id))
+        name = self._unique(found.id)
+        if isinstance(found, Document):
+            digest = digest_of(found) if found.text else ""
+            change = self.takeover.compare(name, digest or None, found.row)
+            found = replace(found, id=name, place=place, digest=digest, change=change)
+        else:
+            found = replace(found, id=name)
+            change = self.takeover.compare(name, None, found.row)
         self._pulled.append((place, found))
         if self._packed and place - self._packed[0].place >= PACK_SPAN:
             self._flush(batch)
@@ -137,9 +190,8 @@ class Intake:
         elif not found.text.strip():
             result = Result(status="skipped", error_kind="empty", error="there is no text in it")
         else:
-            digest = hashlib.sha256(found.text.encode()).hexdigest()[:32]
-            return replace(found, place=place, digest=digest)
-        batch.rows.append((place, row_of(found, result)))
+            return found
+        batch.rows.append((place, row_of(found, result, change)))
         return None
 
     def _put(self, document: Document, batch: Batch) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 from docreduce.engine.session import Session
 from docreduce.models.catalogue import Ratio
 from docreduce.models.meter import kind_of
-from docreduce.models.prices import bound, cost
+from docreduce.models.prices import Pricing, bound, cost
 from docreduce.values import FRAME_TOKENS, Completion, Request, Usage
 
 __all__ = ["NAMES", "Name", "Scenario"]
@@ -54,6 +54,8 @@ class Scenario:
     variance: float = 0.0
     cut: float = 0.5
     invalid: float = 0.5
+    others_pusd: list[float] = field(default_factory=list)  # the same by the service's other prices
+    dearest_pusd: int = 0  # what is set aside for the dearest single call
     _rates: dict[tuple[object, ...], _Guess] = field(default_factory=dict)  # of a request of one token
 
     def predict(self, request: Request, *, paid: bool) -> Completion:
@@ -69,9 +71,13 @@ class Scenario:
             if broken:
                 guess.output_tokens = limit
             self._pay(guess)
+            self._bound(request)
+        said = self.session.calibration.said(request)  # thought is paid for, and the next step never reads it
         usage = Usage(input_tokens=round(guess.input_tokens), output_tokens=round(guess.output_tokens))
         text = (
-            "" if invalid else self.session.work.predict(request, min(round(guess.output_tokens / guess.ratio), limit))
+            ""
+            if invalid
+            else self.session.work.predict(request, min(round(said * guess.output_tokens / guess.ratio), limit))
         )
         return Completion(key="", text=text, finish_reason="length" if broken else "stop", usage=usage)
 
@@ -83,13 +89,15 @@ class Scenario:
         if cut >= 1 or invalid >= 1:
             return False
         self.cut, self.invalid = cut, invalid
-        for guess in guesses:
+        for guess, request in zip(guesses, requests, strict=True):
             self._pay(guess)
+            self._bound(request)
         return True
 
     def expect(self, request: Request, number: int) -> None:
         """Pay for so many calls like `request`, whatever becomes of them."""
         self._pay(self._guess(request), number)
+        self._bound(request)
 
     def duration_s(self, seen_s: float | None) -> float:
         """The slowest of the three gates, at the mean latency `seen_s` or a usual one."""
@@ -134,6 +142,9 @@ class Scenario:
             guess.again = self._of(calibration.again)
         return guess
 
+    def _bound(self, request: Request) -> None:
+        self.dearest_pusd = max(self.dearest_pusd, self.session.meters[0].cost_bound(request, kind_of(request)))
+
     def _pay(self, guess: _Guess, number: int = 1) -> None:
         again, again_output = guess.again, self.session.calibration.again_output or guess.output_tokens
         call = self._price(guess.input_tokens, guess.output_tokens)
@@ -141,15 +152,24 @@ class Scenario:
         self.input_tokens += number * guess.input_tokens * (1 + again)
         self.output_tokens += number * (guess.output_tokens + again * again_output)
         self.cost_pusd += number * (call + again * self._price(guess.input_tokens, again_output))
+        others = self.session.infos[0].other_pricing if self.name == "expected" else ()
+        self.others_pusd = self.others_pusd or [0.0] * len(others)
+        for at, pricing in enumerate(others):
+            single = self._price(guess.input_tokens, guess.output_tokens, pricing)
+            wasted = self._price(guess.input_tokens, again_output, pricing)
+            self.others_pusd[at] += number * (single + again * wasted)
         scatter = (self.session.routes[0].pricing.output_pusd * guess.sd) ** 2
         self.variance += number * (scatter + (again + guess.cut + guess.invalid) * float(call) ** 2)
 
-    def _price(self, input_tokens: float, output_tokens: float) -> int:
+    def _price(self, input_tokens: float, output_tokens: float, pricing: Pricing | None = None) -> int:
         given, made = math.ceil(input_tokens), math.ceil(output_tokens)
-        pricing = self.session.routes[0].pricing
+        pricing = pricing or self.session.routes[0].pricing
         if self.name == "ceiling":
             return bound(pricing, given, made)
-        return cost(pricing, Usage(input_tokens=given, output_tokens=made)) or 0
+        cached = self.session.calibration.cached
+        share = {"low": cached.high, "expected": cached.expected}.get(self.name, cached.low)
+        usage = Usage(input_tokens=given, output_tokens=made, cached_input_tokens=math.floor(given * share))
+        return cost(pricing, usage) or 0
 
     def _of(self, values: Ratio) -> float:
         return {"low": values.low, "expected": values.expected}.get(self.name, values.high)

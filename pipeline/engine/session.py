@@ -10,13 +10,13 @@ from docreduce.config import Job
 from docreduce.desk import Ledger
 from docreduce.kinds.kind import Pack, Plan, Work
 from docreduce.kinds.registry import kind_named
-from docreduce.models.calibration import Calibration, learn
+from docreduce.models.calibration import Calibration, Sample, learn
 from docreduce.models.catalogue import ModelInfo, model_info, window_for
 from docreduce.models.meter import Meter
 from docreduce.models.prices import Pricing, pricing_for
 from docreduce.models.routes import Route, Sampling
+from docreduce.providers import asked_tier, enforces_schemas, open_provider
 from docreduce.providers import endpoint as endpoint_of
-from docreduce.providers import enforces_schemas, open_provider
 from docreduce.settings import EndpointSettings, LimitSettings, PricingSettings, StructuredOutput
 from docreduce.text.tokens import tokenizer
 from docreduce.values import Document
@@ -45,6 +45,8 @@ class Session:
     meters: Sequence[Meter]
     plan: Plan
     work: Work
+    counted: int = 0
+    """Requests that the service counted itself."""
 
     @property
     def routes(self) -> list[Route]:
@@ -67,24 +69,35 @@ class Session:
         return self.meters[0].exact
 
 
-def open_session(job: Job, ledger: Ledger | None = None) -> Session:
-    """The job's session. `ledger` brings what earlier answers taught, and keeps the plan the same over its runs.
+def open_session(job: Job, ledger: Ledger | None = None, counted: Sequence[Sample] = ()) -> Session:
+    """The job's session. `ledger` brings what earlier answers taught, and keeps the plan the same over its runs;
+    `counted` are counts of the first route's service.
 
     Raises JobError for whatever of models, windows, prices or the kind's table cannot be worked with."""
     asked: list[tuple[EndpointSettings, PricingSettings | None, LimitSettings]]
     asked = [(job.model, job.pricing, job.limits)]
     asked += [(each, each.pricing, each.limits) for each in job.model.fallback]
     infos = [_info(settings) for settings, _, _ in asked]
-    routes = [_route(*each, info) for each, info in zip(asked, infos, strict=True)]
-    meters = [_meter(route, info, ledger) for route, info in zip(routes, infos, strict=True)]
-    plan = _plan(job, infos[0], routes[0], _input_tokens(job, infos[0], meters[0], ledger))
+    capped = job.budget.max_cost_usd is not None
+    routes = [_route(*each, info, capped=capped) for each, info in zip(asked, infos, strict=True)]
+    meters = [_meter(route, info, ledger, counted) for route, info in zip(routes, infos, strict=True)]
+    plan = _plan(job, infos[0], routes, _input_tokens(job, infos[0], meters[0], ledger))
     work = kind_named(job.kind).prepare(job.settings, plan)
     if routes[0].endpoint == OFFLINE and work.offline is None:
         raise JobError(
             f"kind {job.kind!r} needs a model, and model.provider is 'offline'",
             hint="Set model.provider, or start `docreduce simulate` and give its address as model.base_url.",
         )
-    return Session(job=job, settings=[each[0] for each in asked], infos=infos, meters=meters, plan=plan, work=work)
+    _check_reduce(job, work)
+    return Session(
+        job=job,
+        settings=[each[0] for each in asked],
+        infos=infos,
+        meters=meters,
+        plan=plan,
+        work=work,
+        counted=len(counted),
+    )
 
 
 async def listed_models(settings: EndpointSettings) -> list[str]:
@@ -136,13 +149,35 @@ def packed_tokens(document: Document, plan: Plan, pack: Pack) -> int | None:
     return tokens if tokens <= pack.room_tokens else None
 
 
+def _check_reduce(job: Job, work: Work) -> None:
+    """Raises JobError where the kind makes nothing of many documents, or the column is none that is kept."""
+    if job.reduce is None:
+        return
+    if work.reduce is None or work.groups is None:
+        hint = "Leave [reduce] out."
+        raise JobError(f"reduce: kind {job.kind!r} makes no result of many documents", hint=hint)
+    by, kept = job.reduce.by, job.input.keep_columns
+    if by == "all":
+        return
+    if job.input.text_column is None:
+        hint = 'Set input.text_column, or reduce.by = "all".'
+        raise JobError(f"reduce.by: {by!r} is a column, and without input.text_column there are none", hint=hint)
+    if by not in kept if kept is not None else by == job.input.text_column:
+        raise JobError(f"reduce.by: {by!r} is no kept column", hint="Name it in input.keep_columns.")
+
+
 def _info(settings: EndpointSettings) -> ModelInfo:
     extra = Path(settings.catalogue) if settings.catalogue else None
     return model_info(settings.provider, settings.name, extra, base_url=settings.base_url)
 
 
 def _route(
-    settings: EndpointSettings, pricing: PricingSettings | None, limits: LimitSettings, info: ModelInfo
+    settings: EndpointSettings,
+    pricing: PricingSettings | None,
+    limits: LimitSettings,
+    info: ModelInfo,
+    *,
+    capped: bool,
 ) -> Route:
     offline = settings.provider == "offline"
     window, most = window_for(settings.context_window, info), _answer_limit(settings, info)
@@ -151,13 +186,15 @@ def _route(
             f"model.max_output_tokens: {most} tokens of answer leave nothing of a window of {window}",
             hint="Lower model.max_output_tokens.",
         )
+    prices = pricing_for(pricing, info)
+    writes_billed = settings.provider == "openai" and prices.lists[0].rates[0].cache_write_5m is not None
     return Route(
         endpoint=OFFLINE if offline else endpoint_of(settings),
         dialect=settings.provider,
         model=OFFLINE_MODEL if offline else settings.name,
         window=window,
         max_output_tokens=most,
-        pricing=pricing_for(pricing, info),
+        pricing=prices,
         sampling=Sampling(
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -168,11 +205,18 @@ def _route(
         forms=_forms(settings, info),
         key_in=settings.api_key_in,
         stream=settings.stream,
+        service_tier=asked_tier(settings, capped=capped),
+        # What keeps failing for longer than `give_up_s` closes the route: patience has to end before.
+        flex_patience_s=min(settings.flex_patience_s, limits.give_up_s / 2),
+        written_for="5m" if settings.provider == "anthropic" else "1h",
+        cache_prefix=settings.provider == "anthropic" or writes_billed,
+        writes_billed=writes_billed,
     )
 
 
-def _meter(route: Route, info: ModelInfo, ledger: Ledger | None) -> Meter:
-    samples = ledger.samples(route.endpoint, route.model) if ledger else ()
+def _meter(route: Route, info: ModelInfo, ledger: Ledger | None, counted: Sequence[Sample]) -> Meter:
+    samples = ledger.samples(route.endpoint, route.model) if ledger else []
+    samples += [each for each in counted if (each.endpoint, each.model) == (route.endpoint, route.model)]
     prior = info.ratio_prior["prose"]
     exact = prior.low == prior.high == 1.0
     return Meter(route, learn(samples, info.ratio_prior), exact=exact, embedded=route.endpoint == OFFLINE)
@@ -197,14 +241,16 @@ def _input_tokens(job: Job, info: ModelInfo, meter: Meter, ledger: Ledger | None
     return ledger.pinned(name, room) if ledger else room
 
 
-def _plan(job: Job, info: ModelInfo, route: Route, room: int) -> Plan:
+def _plan(job: Job, info: ModelInfo, routes: Sequence[Route], room: int) -> Plan:
     return Plan(
         tokenizer=tokenizer(job.chunking.tokenizer or info.tokenizer, job.chunking.engine),
         input_tokens=room,
-        max_output_tokens=route.max_output_tokens,
+        max_output_tokens=routes[0].max_output_tokens,
         system=job.model.system,
         max_chunk_tokens=job.chunking.max_tokens,
         overlap_tokens=job.chunking.overlap_tokens,
+        context_tokens=job.chunking.context_tokens,
+        models=tuple(route.model for route in routes),
     )
 
 

@@ -11,7 +11,7 @@ from docreduce.results import DocumentRow
 from docreduce.values import Attempt, Cause, Completion, Document, Outcome, Request, Result, Steps, Usage
 from docreduce.values.errors import DocumentError
 
-__all__ = ["Unit", "row_of"]
+__all__ = ["Unit", "reused", "row_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -75,12 +75,22 @@ class Unit:
         """The id of the document that bears a request."""
         return self.documents[self.requests[position].serves[0]].id
 
-    def rows(self) -> list[tuple[int, DocumentRow]]:
-        """Its finished documents by their place in the input."""
+    @property
+    def packed_with(self) -> str | None:
+        """The id of the first of the documents that share its requests; None for one that stands alone."""
+        return self.documents[0].id if len(self.documents) > 1 else None
+
+    def rows(self, results: Sequence[Result] | None = None) -> list[tuple[int, DocumentRow]]:
+        """Its finished documents by their place in the input; with `results` in place of its own, which it has not."""
+        found = self.results or () if results is None else results
         return [
-            (document.place, row_of(document, self._judged(at, document, result), self.attempts[at], self.shares[at]))
-            for at, (document, result) in enumerate(zip(self.documents, self.results or (), strict=True))
+            (document.place, replace(self._row(at, document, result), packed_with=self.packed_with))
+            for at, (document, result) in enumerate(zip(self.documents, found, strict=True))
         ]
+
+    def _row(self, at: int, document: Document, result: Result) -> DocumentRow:
+        result = self._judged(at, document, result)
+        return row_of(document, result, document.change, self.attempts[at], self.shares[at])
 
     def _judged(self, at: int, document: Document, result: Result) -> Result:
         """The result, partial where the reader was unsure of the text or a service did not read all of it."""
@@ -93,7 +103,11 @@ class Unit:
 
 
 def row_of(
-    read: Document | Unread, result: Result, attempts: Sequence[Attempt] = (), shares: Sequence[Attempt] = ()
+    read: Document | Unread,
+    result: Result,
+    change: str = "new",
+    attempts: Sequence[Attempt] = (),
+    shares: Sequence[Attempt] = (),
 ) -> DocumentRow:
     """A finished document without its text."""
     text = read.text if isinstance(read, Document) else None
@@ -101,9 +115,11 @@ def row_of(
         document_id=read.id,
         uri=read.uri,
         row=read.row,
+        change=change,
+        digest=(read.digest or None) if isinstance(read, Document) else None,
         media_type=read.media_type,
         chars=None if text is None else len(text),
-        source_tokens=sum(each.chunk.tokens for each in result.chunks) if result.chunks else None,
+        source_tokens=sum({each.chunk.span: each.chunk.tokens for each in result.chunks}.values()) or None,
         columns=read.columns,
         result=result,
         attempts=tuple(attempts),
@@ -128,3 +144,22 @@ def _shares(attempt: Attempt, documents: int) -> list[Attempt]:
         )
         for at in range(documents)
     ]
+
+
+def reused(answer: Completion, request: Request, at: float) -> Attempt:
+    """The row of an answer that cost nothing this time; the tokens and the money it once took stand in it."""
+    return Attempt(
+        key=answer.key,
+        stage=request.stage,
+        chunk=request.chunk,
+        attempt=0,
+        started_at=at,
+        latency_s=0.0,
+        outcome="ok",
+        billing="reused",
+        cost_pusd=answer.cost_pusd,
+        model=answer.model,
+        endpoint=answer.endpoint,
+        usage=answer.usage,
+        finish_reason=answer.finish_reason,
+    )

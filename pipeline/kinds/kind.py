@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from docreduce.kinds.plan import Plan
-from docreduce.results.schema import TableSpec
-from docreduce.values import Document, Request, Steps
+from docreduce.results.schema import Settle, TableSpec
+from docreduce.values import Document, Request, Result, Steps
 from pydantic import BaseModel
 
 __all__ = ["Kind", "Pack", "Plan", "TableSpec", "Work"]
@@ -36,13 +36,20 @@ class Work:
     `steps` makes the generator of one unit of documents. `tables` are written beside documents, chunks and calls.
     `pack`: rows are put together by it, None where each document is a unit. `predict(request, tokens)` is a valid
     answer of about so many tokens, `offline(request)` one from the text alone (None: this kind needs a model).
-    `reduce(group, results)` makes one result of many. `notes` are said to the user before anything is sent."""
+    `reduce(group, results)` makes one result of many, a row of the table `groups`. `quality(counts)`: what the manifest
+    says of the sums of all documents' counts; those with a "/" in their name are told there alone. `settle(counts)`:
+    what, by these sums, is still to be filled in in its tables once all documents are finished. `notes` are said to the
+    user before anything is sent."""
 
     steps: Callable[[Sequence[Document]], Steps]
     predict: Callable[[Request, int], str]
     offline: Callable[[Request], str] | None = None
     tables: Mapping[str, TableSpec] = field(default_factory=dict)
     pack: Pack | None = None
+    reduce: Callable[[str, Sequence[Result]], Steps] | None = None
+    groups: TableSpec | None = None
+    quality: Callable[[Mapping[str, int]], Mapping[str, Any]] | None = None
+    settle: Callable[[Mapping[str, int]], Mapping[str, Settle]] | None = None
     notes: Sequence[str] = ()
 
 

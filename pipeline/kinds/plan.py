@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,12 @@ __all__ = ["Plan"]
 
 SCHEMA_TOKENS = 50
 """What the wire says around a schema that a service takes in no field of its own."""
+AUTO_MAX_ROWS, SMALL_MAX_ROWS = 10, 5
+"""Rows in one request, of any model and of a small one: measured over 16 models, whole answers are right for 78-100 %
+at 10 rows, 52-100 % at 20, 17-100 % at 50."""
+SMALL_MODEL = 10
+"""Billions of parameters, as its name states them, up to which a model is a small one."""
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)b(?![a-z])")
 TOKENS_PER_WORD = 2.2
 """Tokens that a word of an answer takes at most in languages that have words: German is at 1.9 (o200k_base)."""
 
@@ -23,7 +30,8 @@ class Plan:
 
     `input_tokens` is the most that all messages and the schema may hold by our own count: the window less the answer,
     less the margin for a tokenizer that is not the model's. `max_chunk_tokens` and `overlap_tokens` are the job's own
-    wishes, None where it has none."""
+    wishes, None where it has none; `context_tokens` how much of what stands before a chunk is told with it. `models`
+    are those of the routes, in order."""
 
     tokenizer: Tokenizer
     input_tokens: int
@@ -31,6 +39,14 @@ class Plan:
     system: str = ""
     max_chunk_tokens: int | None = None
     overlap_tokens: int | None = None
+    context_tokens: int = 0
+    models: tuple[str, ...] = ()
+
+    @property
+    def auto_rows(self) -> int:
+        """How many short rows may share a request where the job does not say: what the smallest model holds apart."""
+        sizes = [[float(size) for size in _SIZE.findall(model.lower())] for model in self.models]
+        return SMALL_MAX_ROWS if any(each and max(each) <= SMALL_MODEL for each in sizes) else AUTO_MAX_ROWS
 
     @property
     def answer_words(self) -> int:

@@ -12,7 +12,7 @@ from docreduce.values.errors import JobError
 if TYPE_CHECKING:
     from docreduce.kinds.kind import Kind
 
-__all__ = ["GROUP", "OURS", "kind_named", "kind_names"]
+__all__ = ["GROUP", "OURS", "kind_named", "kind_names", "kind_version"]
 
 GROUP = "docreduce.kinds"
 OURS = ("summarize", "extract", "map")
@@ -32,6 +32,12 @@ def kind_named(name: str) -> Kind:
         return cast("Kind", _others()[name].load())
     except Exception as error:
         raise JobError(f"kind {name!r} of {_others()[name].value}: {error!r}", hint="Is its package whole?") from error
+
+
+def kind_version(name: str) -> str:
+    """The version of the package that a kind comes from; "" for ours, whose version is the program's."""
+    entry = None if name in OURS else _others().get(name)
+    return "" if entry is None or entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
 @cache

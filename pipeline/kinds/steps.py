@@ -3,7 +3,9 @@
 All are generators of steps: they yield requests and receive their outcomes in the same order.
 
 Only an input that overflows the model's window has its chunk cut smaller without bound. An answer that breaks off is
-asked for in other words by the kind, or over at most `cut_splits` halvings: what a document can cost stays bounded.
+asked for in other words by the kind, or over smaller texts: from where it broke off, where that can be told, else in
+halves. A chunk has as many calls and as much text for that as `cut_splits` halvings of all of it would take, whatever
+is answered: what a document can cost stays bounded, and an estimate drives the worst of it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Generic, TypeAlias, TypeVar, cast
 
+from docreduce.kinds.pieces import Allowance, Kept, part, pieces_after
 from docreduce.kinds.plan import Plan
 from docreduce.text.chunking import chunk as cut_text
 from docreduce.text.chunking import split
@@ -36,12 +39,15 @@ __all__ = [
     "Cutter",
     "Invalid",
     "InvalidAnswerError",
+    "Kept",
     "Read",
+    "abreast",
     "chunk_result",
     "cut_failure",
     "document_result",
     "failures_of",
     "is_cut",
+    "likeness",
     "over_chunks",
     "over_rows",
     "structured",
@@ -50,6 +56,17 @@ __all__ = [
 T = TypeVar("T")
 R = TypeVar("R")
 Asking: TypeAlias = Generator[list[Request], list[Outcome], T]
+
+
+def likeness(plan: Plan, request: Request, tokens: int) -> str:
+    """A text of about so many tokens in the language and script of what `request` is about: its own words.
+
+    What is predicted is read by the next step, and a token is four letters in English and one in Chinese."""
+    part = request.messages[-1].content.strip()[: 4 * tokens]
+    counted = plan.tokenizer.count(part)
+    wanted = round(len(part) * tokens / max(1, counted))
+    return (part * (tokens // max(1, counted) + 1))[:wanted]
+
 
 MAX_SPLITS = 6
 """Halvings of a chunk that overflows: 64 pieces. A window that small holds no prompt."""
@@ -99,20 +116,18 @@ def over_chunks(
     plan: Plan,
     ask: Callable[[Chunk], Request],
     numbers: Iterator[int],
-    *,
-    cut_splits: int = 0,
 ) -> Asking[list[tuple[Chunk, Outcome]]]:
     """One outcome a chunk, in the order of the text.
 
-    A chunk that overflows the window is halved, one whose answer is cut at most `cut_splits` times; the pieces take
-    their indexes from `numbers`. What cannot be halved comes back as it is."""
+    A chunk that overflows the window is halved; the pieces take their indexes from `numbers`. What cannot be halved
+    comes back as it is."""
     done: list[tuple[Chunk, Outcome]] = []
     todo = [(chunk, 0) for chunk in chunks]
     while todo:
         outcomes = yield [ask(chunk) for chunk, _ in todo]
         again = []
         for (chunk, depth), outcome in zip(todo, outcomes, strict=True):
-            splits = cut_splits if is_cut(outcome) else MAX_SPLITS if _overflows(outcome) else 0
+            splits = MAX_SPLITS if _overflows(outcome) else 0
             pieces = split(chunk, document.text, plan.tokenizer, marks=document.marks) if depth < splits else []
             again += [(replace(piece, index=next(numbers)), depth + 1) for piece in pieces]
             if not pieces:
@@ -135,15 +150,18 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read(Generic[T]):
-    """What was read of a chunk's answer; `value` is None where `outcome` is a failure. `rejected`: answers before."""
+    """What was read of a chunk's answer; `value` is None where `outcome` is a failure. `rejected`: answers before.
+
+    `repeats`: the answer broke off saying the same again and again; what stood before that was kept."""
 
     chunk: Chunk
     outcome: Outcome
     value: T | None = None
     rejected: Sequence[str] = ()
+    repeats: bool = False
 
 
-def structured(
+def structured(  # noqa: PLR0913 - what a kind may say of its answers
     document: Document,
     chunks: Sequence[Chunk],
     plan: Plan,
@@ -151,26 +169,48 @@ def structured(
     read: Callable[[str], T],
     *,
     max_repairs: int,
+    keep: Callable[[Chunk, str], Kept[T] | None] | None = None,
+    cut_splits: int = CUT_SPLITS,
+    numbers: Iterator[int] | None = None,
 ) -> Asking[list[Read[T]]]:
     """Every chunk's answer as `read` makes it, in the order of the text.
 
     An answer that `read` refuses (InvalidAnswerError) is asked again as a whole, with what was wrong, up to
-    `max_repairs` times: `ask` is given the invalid answers so far. What stays invalid or cut is a Failure."""
-    numbers = count(len(chunks))
+    `max_repairs` times: `ask` is given the invalid answers so far. Of one that breaks off `keep` says what is whole in
+    it, and the rest of its text is asked for in pieces of the size that had room, else all of it in halves. What stays
+    invalid or cut is a Failure. Pieces take their indexes from `numbers`."""
+    numbers = numbers or count(len(chunks))
+    allowances = {chunk.index: Allowance.of(chunk, cut_splits) for chunk in chunks}
     invalid: dict[int, list[Invalid]] = defaultdict(list)
     done: list[Read[T]] = []
     todo = list(chunks)
     while todo:
-        answered = yield from over_chunks(
-            document, todo, plan, lambda chunk: ask(chunk, invalid[chunk.index]), numbers, cut_splits=CUT_SPLITS
-        )
-        todo = []
+        answered = yield from over_chunks(document, todo, plan, lambda chunk: ask(chunk, invalid[chunk.index]), numbers)
+        asked, todo = todo, []
         for chunk, outcome in answered:
+            allowance = allowances.get(chunk.index) or allowances[_parent(chunk, asked).index]
+            if isinstance(outcome, Completion) and is_cut(outcome):
+                kept = keep(chunk, outcome.text) if keep else None
+                pieces = pieces_after(document, chunk, plan, kept, allowance.calls)
+                granted = allowance.grants(pieces)
+                pieces = [replace(piece, index=next(numbers)) for piece in pieces if granted or kept]
+                if kept:
+                    read_part = replace(outcome, finish_reason="stop")
+                    whole = part(document, chunk, chunk.span.start, kept.resume, plan)
+                    done.append(Read(chunk=whole, outcome=read_part, value=kept.value, repeats=kept.repeats))
+                if granted:
+                    allowances |= {piece.index: allowance for piece in pieces}
+                    todo += pieces
+                    continue
+                if kept:
+                    done += [Read(chunk=piece, outcome=cut_failure(outcome, plan)) for piece in pieces]
+                    continue
             before = invalid[chunk.index]
             each = _read(chunk, outcome, plan, read)
             if isinstance(each, str):
                 before.append(Invalid(cast(Completion, outcome), each))
                 if len(before) <= max_repairs:
+                    allowances[chunk.index] = allowance
                     todo.append(chunk)
                     continue
                 failed = Failure(key=outcome.key, cause=Cause.INVALID_OUTPUT, message=f"chunk {chunk.index}: {each}")
@@ -179,6 +219,38 @@ def structured(
                 each = replace(each, rejected=[one.answer.key for one in before])
             done.append(each)
     return sorted(done, key=lambda each: (each.chunk.span.start, each.chunk.span.end))
+
+
+def _parent(piece: Chunk, asked: Sequence[Chunk]) -> Chunk:
+    """The chunk that `piece` was cut from, since it overflowed."""
+    return next(one for one in asked if one.span.start <= piece.span.start and piece.span.end <= one.span.end)
+
+
+def abreast(askings: Sequence[Asking[T]]) -> Asking[list[T]]:
+    """What each of them comes to, all asked at once; requests about one chunk stand side by side, since the service
+    has its text in its cache then."""
+    results: dict[int, T] = {}
+    waiting: dict[int, list[Request]] = {}
+
+    def advance(at: int, outcomes: list[Outcome] | None) -> None:
+        try:
+            waiting[at] = next(askings[at]) if outcomes is None else askings[at].send(outcomes)
+        except StopIteration as stop:
+            results[at] = stop.value
+            waiting.pop(at, None)
+
+    for at in range(len(askings)):
+        advance(at, None)
+    while waiting:
+        places = [(at, place) for at, requests in waiting.items() for place in range(len(requests))]
+        places.sort(key=lambda each: (each[1], each[0]))
+        outcomes = yield [waiting[at][place] for at, place in places]
+        given: dict[int, list[Outcome]] = defaultdict(list)
+        for (at, _), outcome in zip(places, outcomes, strict=True):
+            given[at].append(outcome)
+        for at in list(waiting):
+            advance(at, given[at])
+    return [results[at] for at in range(len(askings))]
 
 
 def _read(chunk: Chunk, outcome: Outcome, plan: Plan, read: Callable[[str], T]) -> Read[T] | str:

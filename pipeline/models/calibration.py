@@ -1,5 +1,5 @@
-"""What real answers teach, by model and kind of text: its tokens for one of ours, the length of its answers, how often
-they are cut, invalid or paid for twice.
+"""What real answers teach, by model and kind of text: its tokens for one of ours, the length of its answers, how much
+of them is thought, how much of the input comes from a cache, how often they are cut, invalid or paid for twice.
 
 A sample is kept for every charged attempt. Estimates are posterior means (normal prior, normal data: Gelman et al.,
 "Bayesian Data Analysis", 2.5): a handful of answers outweighs a vague prior, one alone does not. Means and not medians,
@@ -14,14 +14,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import NamedTuple, cast
+from typing import TypeAlias, cast
 from zlib import crc32
 
 from docreduce.models.catalogue import Ratio, TextKind
 from docreduce.models.routes import Route
 from docreduce.values import Attempt, Cause, Request
 
-__all__ = ["Answers", "Calibration", "Sample", "learn", "sample", "text_kind"]
+__all__ = ["Answers", "Calibration", "Sample", "counted_sample", "learn", "sample", "text_kind"]
 
 TOKENS_PER_WORD = Ratio(1.2, 1.4, 2.2)
 """Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9."""
@@ -46,8 +46,8 @@ _SYMBOLS = re.compile(r"[{}\[\]<>=;_\\|#@/*+&^~$`]+")
 def text_kind(text: str) -> str:
     """What tokenizers see in `text`, from its first, middle and last words: they differ on these kinds.
 
-    "code", "digits", "latin0" to "latin2" by the share of letters that are not ASCII (English, German, Vietnamese),
-    else the script by its Unicode name: "devanagari", "cjk"."""
+    "code", "digits", else the script by its Unicode name: "devanagari", "cjk"; of Latin letters "latin0" to "latin2" by
+    the share that is not ASCII, and the language where it shows: "latin0-en", "latin1-de"."""
     middle = len(text) // 2
     part = text if len(text) <= 300 else text[:100] + text[middle - 50 : middle + 50] + text[-100:]
     visible = max(1, len(part) - part.count(" "))
@@ -60,7 +60,37 @@ def text_kind(text: str) -> str:
         return "digits"
     if len(_SYMBOLS.sub("", part)) < len(part) - 0.08 * visible:
         return "code"
-    return "latin0" if len(other) <= 0.01 * visible else "latin1" if len(other) <= 0.1 * visible else "latin2"
+    latin = "latin0" if len(other) <= 0.01 * visible else "latin1" if len(other) <= 0.1 * visible else "latin2"
+    language = _language(part)
+    return f"{latin}-{language}" if language else latin
+
+
+_COMMON = {
+    "en": "the of and to in is that it was for with as his on be",
+    "de": "der die und das den von zu mit sich des auf dem nicht ein eine",
+    "fr": "le la les et des du une est que dans pour qui sur au pas",
+    "es": "el los las y del una que por con para su no lo como al",
+    "it": "il di che la un per non una del sono con gli della alla nel",
+    "pt": "o os e do da uma que não para com em dos as um ao",
+    "nl": "de het een van en dat niet te zijn op met voor er aan bij",
+    "pl": "w i na się z do nie to że jest od za przez po jak",
+    "sv": "och att det som en på är av för med den till inte ett han",
+    "vi": "và của là có không một được cho những người trong với các này đã",
+    "id": "yang dan di itu dengan untuk tidak ini dari dalam akan pada juga ke ada",
+    "tr": "bir ve bu için de ile çok ne daha gibi olarak ama kadar sonra olan",
+}
+"""The most frequent function words of languages in Latin letters (Leipzig Corpora Collection), 15 each."""
+_LANGUAGES = {language: frozenset(words.split()) for language, words in _COMMON.items()}
+_COMMON_SHARE = 0.08
+"""Of a text's words that are such, at least: in any of these languages they are a quarter to a half of prose."""
+
+
+def _language(text: str) -> str:
+    """The language whose function words are the most of a text's; "" where no language's are more than a few."""
+    words = text.lower().split()
+    found = {language: sum(map(common.__contains__, words)) for language, common in _LANGUAGES.items()}
+    best = max(found, key=found.__getitem__)
+    return best if found[best] > max(1, _COMMON_SHARE * len(words)) else ""
 
 
 def prior_kind(kind: str) -> TextKind:
@@ -70,48 +100,86 @@ def prior_kind(kind: str) -> TextKind:
     return "prose" if kind.startswith("latin") else "nonlatin"
 
 
+Asked: TypeAlias = tuple[str, int]
+"""What the length of an answer depends on: the schema, or the words asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What a call really took: our count of its input beside the service's, and the tokens of its output.
 
-    `text_kind` says three things: the kind of text, what was asked for, and what was wrong with the answer."""
+    What was asked for is told by `schema_crc` ("" for text) and `max_words` (0: none was stated); `fault` is what was
+    wrong with the answer: "" nothing, "cut", "again" (paid for and of no use), "overflow" (refused as too long);
+    "counted": there was none, the service only counted."""
 
     endpoint: str
     model: str
     text_kind: str
     stage: str
+    schema_crc: str
+    max_words: int
+    fault: str
     counted_tokens: int
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def asked(self) -> Asked:
+        """What the length of the answer depends on."""
+        return self.schema_crc, self.max_words
 
 
 def sample(request: Request, attempt: Attempt, route: Route, *, cut: bool) -> Sample | None:
     """What `attempt` on `route` teaches; None where nobody counted it."""
-    usage, wrong = attempt.usage, "-"
+    usage, fault = attempt.usage, ""
     if attempt.outcome == Cause.CONTEXT_OVERFLOW:
-        wrong = "overflow"
+        fault = "overflow"
     elif usage is None or attempt.billing != "charged" or not request.tokens:
         return None
     elif attempt.outcome != "ok":
-        wrong = "again"
+        fault = "again"
     elif cut:
-        wrong = "cut"
+        fault = "cut"
+    schema_crc, max_words = _asked(request)
     return Sample(
         endpoint=route.endpoint,
         model=route.model,
-        text_kind=f"{text_kind(request.messages[-1].content)} {_asked(request)} {wrong}",
+        text_kind=text_kind(request.messages[-1].content),
         stage=request.stage,
+        schema_crc=schema_crc,
+        max_words=max_words,
+        fault=fault,
         counted_tokens=request.tokens,
         input_tokens=usage.input_tokens if usage else 0,
         output_tokens=usage.output_tokens if usage else 0,
+        cached_tokens=usage.cached_input_tokens if usage else 0,
+        reasoning_tokens=usage.reasoning_tokens if usage else 0,
     )
 
 
-def _asked(request: Request) -> str:
-    """A word for what the length of the answer depends on: the schema, or the words asked for."""
+def counted_sample(request: Request, route: Route, input_tokens: int) -> Sample:
+    """What the service's own count of `request` teaches: nothing of its answer."""
+    schema_crc, max_words = _asked(request)
+    return Sample(
+        endpoint=route.endpoint,
+        model=route.model,
+        text_kind=text_kind(request.messages[-1].content),
+        stage=request.stage,
+        schema_crc=schema_crc,
+        max_words=max_words,
+        fault="counted",
+        counted_tokens=request.tokens,
+        input_tokens=input_tokens,
+        output_tokens=0,
+    )
+
+
+def _asked(request: Request) -> Asked:
     if request.schema is not None:
-        return f"s{crc32(request.schema.encode('utf-8', 'replace')):08x}"
-    return f"w{request.max_words or 0}"
+        return f"{crc32(request.schema.encode('utf-8', 'replace')):08x}", 0
+    return "", request.max_words or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +196,8 @@ class Calibration:
 
     `fit_ratio`: model tokens per token of ours that hardly any request passes, for the room of new plans; `fit_tokens`:
     our count of the smallest request that was refused as too long. `top_ratios`: the most any request came to, by kind
-    of text. `again`: attempts a call that were charged and brought nothing, and `again_output` their tokens."""
+    of text. `again`: attempts a call that were charged and brought nothing, and `again_output` their tokens; `cached`:
+    the share of input tokens that came from the service's cache, none until it was seen."""
 
     ratios: Mapping[str, Ratio]
     seen: int
@@ -137,10 +206,12 @@ class Calibration:
     top_ratios: Mapping[str, float]
     again: Ratio
     again_output: float
-    _outputs: Mapping[tuple[str, str], tuple[float, float, float]]  # mean, variance, number
-    _per_word: float | None
-    _cut: Mapping[str, Ratio]
-    _invalid: Mapping[str, Ratio]
+    cached: Ratio
+    _outputs: Mapping[tuple[str, Asked], tuple[float, float, float]]  # mean, variance, number
+    _said: Mapping[tuple[str, Asked], float]  # the share of an answer's tokens that is no thought
+    _words: Words | None
+    _cut: Mapping[Asked, Ratio]
+    _invalid: Mapping[Asked, Ratio]
     _prior: Mapping[TextKind, Ratio]
 
     def ratio(self, kind: str) -> Ratio:
@@ -150,11 +221,15 @@ class Calibration:
     def output(self, request: Request, ratio: Ratio, limit: int) -> Answers:
         """Tokens of the answer to `request`, never above `limit`. `ratio`: the model's tokens for one of ours."""
         seen = self._outputs.get((request.stage, _asked(request)))
-        prior = _prior(request, ratio, self._per_word)
+        prior = _prior(request, ratio, self._words)
         learned = _normal(*seen, prior, own_sd=0.3, floor=0.02) if seen else Answers(prior)
         most = float(limit)
         mean = learned.mean
         return Answers(Ratio(min(mean.low, most), min(mean.expected, most), min(mean.high, most)), learned.sd)
+
+    def said(self, request: Request) -> float:
+        """The share of an answer's tokens that is its text: the rest is thought, paid for and never seen again."""
+        return self._said.get((request.stage, _asked(request)), self._said.get(("", ("", 0)), 1.0))
 
     def knows(self, request: Request) -> bool:
         """Whether answers to such a request were seen."""
@@ -175,46 +250,37 @@ class Calibration:
         return self._invalid.get(_asked(request)) or _share(0, 0, INVALID)
 
 
-class _Told(NamedTuple):
-    """A sample with the three words of its `text_kind`."""
-
-    sample: Sample
-    kind: str
-    asked: str
-    wrong: str
-
-
 def learn(samples: Iterable[Sample], prior: Mapping[TextKind, Ratio]) -> Calibration:
     """The calibration of a model from its samples and the catalogue's prior."""
-    told = [_Told(each, *words) for each in samples if len(words := each.text_kind.split(" ")) == 3]
-    counted = [each for each in told if each.sample.input_tokens > 0 < each.sample.counted_tokens]
-    outputs: dict[tuple[str, str], list[int]] = defaultdict(list)
+    told = list(samples)
+    counted = [each for each in told if each.input_tokens > 0 < each.counted_tokens]
+    whole: dict[tuple[str, Asked], list[Sample]] = defaultdict(list)
     for each in told:
-        if each.wrong == "-":
-            outputs[each.sample.stage, each.asked].append(each.sample.output_tokens)
-    wrong = Counter((each.asked, each.wrong) for each in told)
-    stages = Counter((each.asked, each.sample.stage) for each in told if each.wrong == "-")
+        if not each.fault:
+            whole[each.stage, each.asked].append(each)
+    faults = Counter((each.asked, each.fault) for each in told)
+    stages = Counter((each.asked, each.stage) for each in told if not each.fault)
     every = {each.asked for each in told}
-    answered = {asked: wrong[asked, "-"] + wrong[asked, "cut"] for asked in every}
-    large = _usual([s.input_tokens / s.counted_tokens for s, *_ in counted if s.counted_tokens >= 200])
-    again = [each.sample.output_tokens for each in told if each.wrong == "again"]
-    kinds = {each.kind for each in counted}
+    answered = {asked: faults[asked, ""] + faults[asked, "cut"] for asked in every}
+    large = _usual([each.input_tokens / each.counted_tokens for each in counted if each.counted_tokens >= 200])
+    again = [each.output_tokens for each in told if each.fault == "again"]
+    kinds = {each.text_kind for each in counted}
+    of_kind = {kind: [each for each in counted if each.text_kind == kind] for kind in kinds}
     return Calibration(
-        ratios={
-            kind: _ratio([each.sample for each in counted if each.kind == kind], prior[prior_kind(kind)])
-            for kind in kinds
-        },
-        seen=len(counted),
+        ratios={kind: _ratio(of_kind[kind], prior[prior_kind(kind)]) for kind in kinds},
+        seen=sum(each.fault != "counted" for each in counted),
         fit_ratio=1.05 * max(large) if len(large) >= ENOUGH else None,
-        fit_tokens=min((each.sample.counted_tokens for each in told if each.wrong == "overflow"), default=None),
+        fit_tokens=min((each.counted_tokens for each in told if each.fault == "overflow"), default=None),
         top_ratios={
-            kind: max(s.input_tokens / s.counted_tokens for s, word, *_ in counted if word == kind) for kind in kinds
+            kind: max(each.input_tokens / each.counted_tokens for each in seen) for kind, seen in of_kind.items()
         },
         again=_share(len(again), sum(answered.values()), AGAIN),
         again_output=_mean(again),
-        _outputs={which: _moments(lengths) for which, lengths in outputs.items()},
-        _per_word=_fill(outputs),
-        _cut={asked: _share(wrong[asked, "cut"], answered[asked], CUT) for asked in every},
+        cached=_cached(counted),
+        _outputs={which: _moments([each.output_tokens for each in seen]) for which, seen in whole.items()},
+        _said={which: _text_share(seen) for which, seen in {**whole, ("", ("", 0)): told}.items()},
+        _words=_words(whole),
+        _cut={asked: _share(faults[asked, "cut"], answered[asked], CUT) for asked in every},
         # A repair may be invalid too: each asks for one more.
         _invalid={
             asked: _share(repairs := stages[asked, "repair"], stages[asked, "map"] + repairs, INVALID)
@@ -224,11 +290,50 @@ def learn(samples: Iterable[Sample], prior: Mapping[TextKind, Ratio]) -> Calibra
     )
 
 
-def _fill(outputs: Mapping[tuple[str, str], Sequence[int]]) -> float | None:
-    """Tokens that were written for a word asked for."""
-    fills = [length / int(asked[1:]) for (_, asked), lengths in outputs.items() if asked[0] == "w" and asked != "w0"
-             for length in lengths]  # fmt: skip
-    return fmean(fills) if fills else None
+def _cached(seen: Sequence[Sample]) -> Ratio:
+    """The share of input tokens from the cache: that of all, and from none to as much as it may be by chance."""
+    tokens = sum(each.input_tokens for each in seen)
+    share = min(1.0, sum(each.cached_tokens for each in seen) / tokens) if tokens else 0.0
+    reach = 2 * math.sqrt(share * (1 - share) / len(seen)) if seen else 0.0
+    return Ratio(max(0.0, share - reach), share, min(1.0, share + reach))
+
+
+def _text_share(seen: Sequence[Sample]) -> float:
+    made = sum(each.output_tokens for each in seen)
+    return 1 - min(1.0, sum(each.reasoning_tokens for each in seen) / made) if made else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How long answers are for the words asked for: `tokens` at `words`, in proportion to a power of them. A model that
+    keeps to what is asked has the power 1, one that ignores it 0."""
+
+    tokens: float
+    words: float
+    power: float
+
+    def expected(self, max_words: int) -> float:
+        """Tokens of an answer to be of `max_words`."""
+        return self.tokens * math.pow(max_words / self.words, self.power)
+
+
+def _words(whole: Mapping[tuple[str, Asked], Sequence[Sample]]) -> Words | None:
+    """A line through the logarithms of lengths and words asked for; the power 1 where one length only was asked for."""
+    pairs = [
+        (math.log(max_words), math.log(each.output_tokens))
+        for (_, (_, max_words)), seen in whole.items()
+        for each in seen
+        if max_words and each.output_tokens
+    ]
+    if not pairs:
+        return None
+    x, y = fmean(x for x, _ in pairs), fmean(y for _, y in pairs)
+    spread = sum((each - x) ** 2 for each, _ in pairs)
+    power = 1.0
+    if spread > 1e-9:
+        power = min(1.0, max(0.0, sum((one - x) * (other - y) for one, other in pairs) / spread))
+    tokens = fmean(math.exp(other - power * (one - x)) for one, other in pairs)
+    return Words(tokens, math.exp(x), power)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -272,11 +377,11 @@ def _normal(mean: float, squares: float, number: float, prior: Ratio, *, own_sd:
     return Answers(Ratio(max(0.0, expected - reach), expected, expected + reach), math.sqrt(variance))
 
 
-def _prior(request: Request, ratio: Ratio, per_word: float | None) -> Ratio:
+def _prior(request: Request, ratio: Ratio, words: Words | None) -> Ratio:
     if request.schema is not None or not request.max_words:
         return EXTRACTION * len(request.serves)
-    if per_word is not None:  # other lengths were asked for: their fill tells more of this one than a guess
-        return OTHER_LENGTH * per_word * request.max_words
+    if words is not None:  # other lengths were asked for: they tell more of this one than a guess
+        return OTHER_LENGTH * words.expected(request.max_words)
     return TOKENS_PER_WORD * FILL * ratio * request.max_words
 
 

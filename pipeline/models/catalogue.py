@@ -18,6 +18,7 @@ from docreduce.models.prices import Pricing, stated
 from docreduce.models.published import published
 from docreduce.settings import PricingSettings, ProviderName, TokenizerName
 from docreduce.values.errors import JobError
+from docreduce.values.unicode import written
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 __all__ = [
@@ -136,7 +137,7 @@ def catalogue(extra: Path | None = None) -> dict[str, ModelInfo]:
     models = dict(_packaged())
     if extra is not None:
         try:
-            text = extra.read_text(encoding="utf-8")
+            text = written(extra.read_bytes())
         except (OSError, UnicodeDecodeError) as error:
             raise JobError(f"{extra}: the catalogue cannot be read: {error}") from error
         models.update(_parse(text, str(extra)))

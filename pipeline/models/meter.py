@@ -36,6 +36,12 @@ class Meter:
         self.embedded = embedded
         self._tops = dict(calibration.top_ratios)
 
+    def at(self, route: Route) -> Meter:
+        """The same measure of the same model, asked and billed another way; what one learns the other knows."""
+        other = Meter(route, self.calibration, exact=self.exact, embedded=self.embedded)
+        other._tops = self._tops
+        return other
+
     def ratio(self, kind: str) -> Ratio:
         """The model's tokens for one of ours in texts of that kind; `high` is what is expected at most."""
         return self.calibration.ratio(kind)
@@ -54,7 +60,16 @@ class Meter:
 
     def cost_bound(self, request: Request, kind: str) -> int:
         """Pico-dollars that no attempt at `request` can pass."""
-        return bound(self.route.pricing, self.input_bound(request, kind), self.route.max_output_tokens)
+        route = self.route
+        return bound(
+            route.pricing,
+            self.input_bound(request, kind),
+            route.max_output_tokens,
+            service_tier=route.service_tier,
+            batch=route.batch,
+            # Anthropic's services keep what is marked, and nothing else.
+            written_for="none" if route.written_for == "5m" and not route.caches(request) else route.written_for,
+        )
 
     def expected_tokens(self, request: Request, kind: str) -> int:
         """Tokens to set aside of the account's rate: input, and the answer at its limit until such were seen."""

@@ -16,11 +16,13 @@ from docreduce.values.errors import JobError
 
 if TYPE_CHECKING:
     from docreduce.models.routes import Route
+    from docreduce.providers.batches import BatchService
     from docreduce.providers.dialect import Dialect
+    from docreduce.providers.http import HttpProvider
     from docreduce.settings import EndpointSettings
     from docreduce.values import Reply, Request
 
-__all__ = ["Provider", "endpoint", "enforces_schemas", "open_provider"]
+__all__ = ["Provider", "asked_tier", "endpoint", "enforces_schemas", "open_batches", "open_provider"]
 
 
 class Provider(Protocol):
@@ -69,6 +71,19 @@ def open_provider(route: Route, settings: EndpointSettings) -> Provider:
     return HttpProvider(dialect, route, address, ApiKey(key), proxy=proxy_for(address))
 
 
+def open_batches(route: Route, settings: EndpointSettings) -> tuple[HttpProvider, BatchService] | None:
+    """The provider of `route` and its batch service; None where it has none. Raises as `open_provider`."""
+    from docreduce.providers.batches import batch_service
+    from docreduce.providers.http import HttpProvider
+
+    if settings.provider not in ("openai", "anthropic"):
+        return None
+    provider = open_provider(route, settings)
+    assert isinstance(provider, HttpProvider)
+    service = batch_service(provider, settings.provider, _dialect(settings, route.dialect).chat_path)
+    return None if service is None else (provider, service)
+
+
 def endpoint(settings: EndpointSettings) -> str:
     """The address of the API as bills and ledger name it. Raises JobError for one that a key must not travel to."""
     if settings.provider == "offline":
@@ -83,6 +98,20 @@ def enforces_schemas(settings: EndpointSettings) -> bool:
     if settings.provider == "offline":
         return False
     return enforces(_dialect(settings, settings.provider), endpoint(settings))
+
+
+def asked_tier(settings: EndpointSettings, *, capped: bool) -> str | None:
+    """The service tier that requests name. A cap is bounded by standard prices: where a project's own setting could
+    have calls served dearer, they ask for "default". Raises JobError where the job's tier cannot be asked for."""
+    if settings.provider == "offline":
+        return None
+    tiers = _dialect(settings, settings.provider).tiers
+    if settings.service_tier is not None and not tiers:
+        raise JobError(
+            f"model.service_tier: {settings.provider} has no tier {settings.service_tier!r} to ask for",
+            hint="Leave model.service_tier out.",
+        )
+    return settings.service_tier or ("default" if capped and tiers and enforces_schemas(settings) else None)
 
 
 def _dialect(settings: EndpointSettings, name: str) -> Dialect:

@@ -102,7 +102,7 @@ class Dialect:
     the POST; `read(body, draft)` takes a whole answer's JSON and `read_event(event, draft)` one event's; `usage` is
     None where the tokens were not stated; `headers(key)` authenticates a GET of `models_path`; `count` is the POST
     that counts a request's tokens, None where the service has none. `parameters` are the sampling parameters it has.
-    `enforces`: hosts known to keep to a schema strictly."""
+    `enforces`: hosts known to keep to a schema strictly. `tiers`: a request can name its service tier."""
 
     name: str
     base_url: str
@@ -118,6 +118,7 @@ class Dialect:
     count: Callable[[Request, Route, Manner, str], HttpRequest] | None = None
     enforces: tuple[str, ...] = ()
     top_temperature: float = 2.0
+    tiers: bool = False
 
 
 def most_output(route: Route, manner: Manner) -> int:

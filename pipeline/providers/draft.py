@@ -11,7 +11,7 @@ import orjson
 from docreduce.providers.dialect import mapping
 from docreduce.values import FinishReason
 
-__all__ = ["FINISH", "Draft", "looping", "loops", "without_thoughts"]
+__all__ = ["FINISH", "Draft", "ending", "looping", "loops", "without_thoughts"]
 
 
 def _endings(words: Mapping[FinishReason, str]) -> dict[str, FinishReason]:
@@ -20,18 +20,30 @@ def _endings(words: Mapping[FinishReason, str]) -> dict[str, FinishReason]:
 
 FINISH = _endings(
     {
-        # OpenAI, Anthropic; eos: servers that pass the model's own word on; eos_token: TGI; complete: Cohere
-        "stop": "stop end_turn stop_sequence eos eos_token complete",
+        # OpenAI, Anthropic; eos: servers that pass the model's own word on; eos_token: TGI; complete: Cohere; normal:
+        # ERNIE; endoftext: AI21; eos_found, stop_string_found: LM Studio
+        "stop": "stop end_turn stop_sequence eos eos_token complete normal endoftext eos_found stop_string_found",
         # model_length: Mistral; pause_turn: a turn that was to go on is no whole answer
-        "length": "length max_tokens max_output_tokens model_length model_context_window_exceeded pause_turn",
+        # token_limit: watsonx; limit: llama.cpp; the last two: LM Studio
+        "length": "length max_tokens max_output_tokens model_length model_context_window_exceeded pause_turn"
+        " token_limit limit max_length max_new_tokens max_predicted_tokens_reached context_length_reached",
         "tool_calls": "tool_calls function_call tool_use",
         # sensitive: GLM; the others: Gemini; guardrail_intervened: Bedrock
         "content_filter": "content_filter refusal sensitive safety recitation blocklist prohibited_content spii"
-        " guardrail_intervened",
+        " guardrail_intervened content_filtered error_toxic image_safety",
     }
 )
 """Why an answer ended, by the services' words for it: they mean the same wherever two have the same. Any other word
 (insufficient_system_resource, network_error, abort, cancelled, time_limit, …) is the end of no whole answer."""
+
+_SPELLING = re.compile(r"\A.*\.|\A(?i:finish_?reason_)|[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])")
+
+
+def ending(word: str) -> FinishReason:
+    """What a service's `word` for the end means, in any spelling: MAX_TOKENS, FinishReason.STOP, contentFilter."""
+    parts = [part for part in _SPELLING.split(word) if part]
+    return FINISH.get("_".join(parts).lower(), "error")
+
 
 _PROBE_CHARS = 24
 _MIN_REPEATS = 6
@@ -39,17 +51,28 @@ _MIN_LOOP_CHARS = 300
 _MIN_JSON_LOOP_CHARS = 2000  # rows that are truly equal occur in tables
 _MAX_CANDIDATES = 32
 
-_THOUGHT = r"(?P<t>think|thinking|thought|reasoning|seed:think)"
+_THOUGHT = r"(?P<t>think|thinking|thoughts?|reasoning|reflection|scratchpad|seed:think)(?: [^<>\n]{0,80})?"
+_MARKS = (
+    (rf"<{_THOUGHT}>", r"</(?P=t)>"),
+    (r"\[THINK\]", r"\[/THINK\]"),
+    ("◁think▷", "◁/think▷"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
+    (r"<\|channel>thought", r"<channel\|>"),
+)
+"""How DeepSeek R1 and Qwen, Magistral, Kimi, Sky-T1, Command A and Gemma begin and end their thoughts."""
 _BLOCK = re.compile(
-    rf"(?:\A|(?<=\n))\s*(?:<{_THOUGHT}>.*?(?:</(?P=t)>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)|◁think▷.*?(?:◁/think▷|\Z))",
+    rf"(?:\A|(?<=\n))\s*(?:{'|'.join(f'{begin}.*?(?:{end}|{chr(92)}Z)' for begin, end in _MARKS)})",
     re.DOTALL | re.IGNORECASE,
 )
-"""A block of thoughts (DeepSeek R1, Qwen, Magistral, Kimi) at the head of a line; one without end is all thought."""
+"""A block of thoughts at the head of a line; one without end is all thought."""
 _CLOSING = re.compile(
     r"(?<![`'\"])(?:</(?:think|thinking|thought|seed:think)>|\[/THINK\]|◁/think▷)(?![`'\"])", re.IGNORECASE
 )
-_OPENING = re.compile(rf"<{_THOUGHT}>|\[THINK\]|◁think▷", re.IGNORECASE)
-_MARK = re.compile(rf"</?{_THOUGHT}>|\[/?THINK\]|◁/?think▷", re.IGNORECASE)
+_OPENING = re.compile("|".join(begin for begin, _ in _MARKS), re.IGNORECASE)
+_MARK = re.compile(rf"{_OPENING.pattern}|{_CLOSING.pattern}", re.IGNORECASE)
+_FRAME = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE)\|>")
+"""What some of them put around the answer then."""
 _HARMONY = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL)
 
 
@@ -123,7 +146,7 @@ def without_thoughts(text: str) -> str:
         return final[-1].strip() if final else ""
     if not any(sign in text for sign in "<[◁") or not _MARK.search(text):  # most texts, and answers are long
         return text
-    rest = _BLOCK.sub("", text)
+    rest = _FRAME.sub("", _BLOCK.sub("", text))
     # The opening tag can stand in the template; before JSON there are no thoughts, and prose may speak of tags.
     closing = None if rest.lstrip().startswith(("{", "[{")) else _CLOSING.search(rest)
     if closing and not _OPENING.search(rest, 0, closing.start()):

@@ -76,9 +76,11 @@ def find_fault(body: object, asked: str = "") -> Fault | None:
     if not isinstance(body, dict):
         return None
     error = body.get("error") or next((mapping(c).get("error") for c in listing(body.get("choices"))[:1]), None)
+    error = error or next(iter(listing(body.get("errors"))), None)
     status = body.get("status")
     status = status.lower() if isinstance(status, str) else ""
-    bare = isinstance(body.get("message"), str) and not {"choices", "content"} & body.keys()
+    spoken = isinstance(body.get("message"), str) or isinstance(body.get("detail"), str)
+    bare = spoken and not {"choices", "content"} & body.keys()
     if not (error or status in {"error", "failed", "processing"} or body.get("object") == "error" or bare):
         return None
     return _read(body if body.get("error") else {**body, "error": error} if error else body, status, asked)

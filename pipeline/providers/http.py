@@ -23,7 +23,7 @@ from aiohttp.client_proto import ResponseHandler
 from docreduce.providers.addresses import enforces
 from docreduce.providers.dialect import Call, Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
 from docreduce.providers.faults import SHOWN_HEADERS, clean, find_fault, parse
-from docreduce.providers.manner import Asking
+from docreduce.providers.manner import TIER, Asking, Manner
 from docreduce.providers.network import (
     MAX_BODY_BYTES,
     TooLargeError,
@@ -35,7 +35,7 @@ from docreduce.providers.network import (
 )
 from docreduce.providers.refusals import bad_body
 from docreduce.providers.replies import StreamReader, decode
-from docreduce.values import Billing, Cause, Rejection, Reply, Request
+from docreduce.values import Answer, Billing, Cause, Rejection, Reply, Request
 from docreduce.values.errors import JobError, RefusedError
 from httpx_aiohttp import AiohttpTransport
 
@@ -75,6 +75,7 @@ class HttpProvider:
         self._proxy = proxy
         self._asking = Asking.begin(route, dialect, strict=enforces(dialect, address.base))
         self._urls: dict[str, httpx.URL] = {}
+        self._refused_since: float | None = None  # by the flex tier, with no answer since
         try:
             self._url(dialect.chat_path)
         except httpx.InvalidURL as error:
@@ -119,7 +120,51 @@ class HttpProvider:
             reply = bad_body(_head(response), f"a body of more than {MAX_BODY_BYTES} bytes")
         except UnpackingError as error:
             reply = bad_body(_head(response), str(error))
+        if self._route.flex and TIER in sent.keys:
+            self._watch_capacity(reply, manner)
         return self._redacted(reply)
+
+    def _watch_capacity(self, reply: Reply, manner: Manner) -> None:
+        """Ask as standard from now on where the flex tier had no capacity for all the time it was given."""
+        # "Resource unavailable" comes with 429; a limit on rates that lasts as long is met alike.
+        if isinstance(reply, Rejection) and reply.cause in (Cause.OVERLOADED, Cause.RATE_LIMITED):
+            now = time.monotonic()
+            self._refused_since = now if self._refused_since is None else self._refused_since
+            if now - self._refused_since >= self._route.flex_patience_s and self._asking.refused(TIER, manner):
+                waited = f"no flex capacity for {self._route.flex_patience_s:g} s"
+                self._asking.notes[-1] = f"{self._route.model}: {waited}: asked as standard from now on"
+        elif isinstance(reply, Answer):
+            self._refused_since = None
+
+    def rendered(self, request: Request) -> HttpRequest:
+        """The POST that `request` is now."""
+        return self._dialect.encode(request, self._route, self._asking.manner, self._key.reveal())
+
+    def read(self, request: Request, response: HttpResponse) -> Reply:
+        """What `response` says, which came another way than as the response to `request` alone."""
+        call = Call(
+            request=request,
+            route=self._route,
+            manner=self._asking.manner,
+            asking=self._asking,
+            sent=self.rendered(request),
+            redact=self._key.redact,
+        )
+        return self._redacted(decode(self._dialect, call, response))
+
+    async def exchange(self, call: HttpRequest, *, timeout_s: float, max_bytes: int = MAX_BODY_BYTES) -> HttpResponse:
+        """The response to a call that is no completion, whatever its status; `call.headers` without what
+        authenticates. Raises RefusedError, kind "unsent" where nothing of it can have arrived."""
+        flight = _Flight()
+        _FLIGHT.set(flight)
+        asked = replace(call, headers={**self._dialect.headers(self._key.reveal()), **call.headers})
+        try:
+            async with asyncio.timeout(timeout_s), self._opened(asked, timeout_s) as response:
+                head = self._safe(_head(response))
+                return replace(head, body=b"".join([part async for part in _bounded(response, head, max_bytes)]))
+        except (httpx.HTTPError, aiohttp.ClientError, OSError, TooLargeError, UnpackingError) as error:
+            said = self._key.redact(clean(f"{self.name}: {error or type(error).__name__}"))
+            raise RefusedError(said, kind="" if flight.sent else "unsent") from error
 
     async def list_models(self) -> list[str]:
         """The ids of the models the service offers. Raises RefusedError if it does not say."""
@@ -148,7 +193,7 @@ class HttpProvider:
         """The response to `call`, a GET if it has no body; its body is still to be read."""
         url = self._url(call.path)
         connect_s = min(CONNECT_TIMEOUT_S, timeout_s * 0.8)
-        headers = {**call.headers, **_HEADERS, "content-length": str(len(call.body))}
+        headers = {**_HEADERS, **call.headers, "content-length": str(len(call.body))}
         if "api-version=" in self._address.query and (key := self._key.reveal()):
             headers = {name: value for name, value in headers.items() if name != "authorization"}
             headers["api-key"] = key  # Azure's name for it; its bearers are Entra's tokens
@@ -309,10 +354,12 @@ def _head(response: httpx.Response) -> HttpResponse:
     return HttpResponse(status=response.status_code, headers=headers, body=b"", received_at=time.time())
 
 
-async def _bounded(response: httpx.Response, head: HttpResponse) -> AsyncGenerator[bytes, None]:
+async def _bounded(
+    response: httpx.Response, head: HttpResponse, most: int = MAX_BODY_BYTES
+) -> AsyncGenerator[bytes, None]:
     """The body's parts, unpacked. Raises TooLargeError, UnpackingError."""
     length, coded = head.headers.get("content-length", ""), head.headers.get("content-encoding")
-    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+    if length.isdecimal() and int(length) > most:
         raise TooLargeError
     # Packing was not asked for; httpx's own unpacking has no bound.
     unpacking = Unpacking(coded) if coded else None
@@ -322,6 +369,6 @@ async def _bounded(response: httpx.Response, head: HttpResponse) -> AsyncGenerat
         async for part in parts:
             whole = unpacking.feed(part) if unpacking else part
             seen += len(whole)
-            if seen > MAX_BODY_BYTES:
+            if seen > most:
                 raise TooLargeError
             yield whole

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from docreduce.providers.dialect import Dialect
     from docreduce.settings import StructuredOutput
 
-__all__ = ["OPTIONAL", "Asking", "Manner"]
+__all__ = ["OPTIONAL", "TIER", "Asking", "Manner"]
+
+TIER = "service_tier"
 
 OPTIONAL = frozenset(
-    {"temperature", "top_p", "frequency_penalty", "presence_penalty", "stream_options", "service_tier", "stream"}
+    {
+        *("temperature", "top_p", "frequency_penalty", "presence_penalty", "stream_options", TIER, "stream"),
+        *("prompt_cache_options", "prompt_cache_key", "cache_control"),
+    }
 )
 """Keys of a body that can be left out."""
 

@@ -38,6 +38,7 @@ DIALECT = replace(
     encode=_encode,
     count=anthropic.DIALECT.count,
     enforces=(),
+    tiers=False,
 )
 
 MESSAGES = replace(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,11 +100,20 @@ def _meaning(error: Exception, origin: BaseException, proxy: str) -> Rejection:
     if isinstance(origin, aiohttp.ClientProxyConnectionError):
         return failed(Cause.CONNECTION, f"the proxy {proxy} cannot be reached: {origin.os_error}", "free")
     words = f"{type(origin).__name__}: {origin}"
+    if isinstance(origin, aiohttp.ClientConnectorError) and not isinstance(origin, aiohttp.ClientSSLError):
+        words = f"cannot connect to {origin.host}:{origin.port}: {_why(origin.os_error)}"
     if unsent(error):
         return failed(Cause.CONNECTION, words, "free")
     found = next((kind[1:] for kind in _KINDS if isinstance(origin, kind[0])), None)
     cause, billing, decision = found or (Cause.CONNECTION, "unknown", Decision.RETRY)
     return failed(cause, words, billing, decision)
+
+
+def _why(error: OSError) -> str:
+    """The reason in the system's own words, where it has some: "connection refused"."""
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be resolved ({error.strerror})"
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def _shown(proxy: str | None) -> str:

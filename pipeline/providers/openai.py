@@ -62,11 +62,28 @@ def body_of(request: Request, route: Route, manner: Manner) -> dict[str, Any]:
         body["response_format"] = {"type": "json_schema", "json_schema": shape | ({"strict": True} if strict else {})}
     elif form == "json_object":
         body["response_format"] = {"type": "json_object"}
+    if route.writes_billed and "prompt_cache_options" not in manner.without:
+        # Unasked, the newest models keep the last message too and bill that: every chunk is another one.
+        body["prompt_cache_options"] = {"mode": "explicit"}
+        if route.caches(request):
+            body["prompt_cache_key"] = request.prefix
+            body["messages"] = _marked(body["messages"])
+    if route.service_tier:
+        body["service_tier"] = route.service_tier
     if route.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     if "stream" in manner.without:
         body.pop("stream_options", None)
     return {name: value for name, value in body.items() if name not in manner.without}
+
+
+def _marked(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`turns` with a breakpoint at the end of the system's words."""
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    return [
+        {**turn, "content": [{"type": "text", "text": turn["content"], **mark}]} if turn["role"] == "system" else turn
+        for turn in turns
+    ]
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -88,16 +105,29 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
         draft.found = True
         draft.add_refusal(message.get("refusal"))
         draft.add_thought(message.get("reasoning"), message.get("reasoning_content"), message.get("thinking"))
-        draft.add(message.get("content"))
-        for block in listing(message.get("content")):
-            draft.add(block if isinstance(block, str) else mapping(block).get("text"))
-            for thought in listing(mapping(block).get("thinking")):  # Magistral
-                draft.add_thought(mapping(thought).get("text"))
+        content = message.get("content")
+        draft.add(content)
+        for block in (content,) if isinstance(content, dict) else listing(content):
+            _block(block, draft)
         for position, call in enumerate(map(mapping, listing(message.get("tool_calls")))):
             index = call.get("index")
             arguments = mapping(call.get("function")).get("arguments")
             draft.add_call(index if isinstance(index, int) else position, arguments)
         draft.add_call(0, mapping(message.get("function_call")).get("arguments"))  # the form before tools
+
+
+def _block(block: object, draft: Draft) -> None:
+    """Add a part of the content: text, or thoughts (Magistral's `thinking`, others' `reasoning`)."""
+    if isinstance(block, str):
+        draft.add(block)
+        return
+    stated = mapping(block)
+    if stated.get("type") in ("thinking", "reasoning"):
+        draft.add_thought(stated.get("text"), stated.get("thinking"))
+        for thought in listing(stated.get("thinking")):
+            draft.add_thought(mapping(thought).get("text"))
+    else:
+        draft.add(stated.get("text"))
 
 
 DIALECT = Dialect(
@@ -113,4 +143,5 @@ DIALECT = Dialect(
     usage=openai_usage,
     headers=bearer,
     enforces=("api.openai.com", ".openai.azure.com"),
+    tiers=True,
 )

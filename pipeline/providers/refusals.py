@@ -60,8 +60,10 @@ def reject(fault: Fault | None, call: Call, response: HttpResponse, usage: Usage
     if cause is None and status in _MANNER_STATUSES and (refused := said.manner(fault)):
         cause, decision = Cause.UNSUPPORTED, _again(call, *refused)
     elif cause is Cause.UNSUPPORTED:
-        decision = _again(call, "form")
+        decision = _again(call, said.breaks() or "form")
     cause = cause or _by_words(said, status) or by_status(status, fault.terms)
+    if cause is None and status in _MANNER_STATUSES:
+        cause = said.cause({Cause.SERVER_ERROR})
     ours = status is not None and status < 500 and not fault.page
     cause = cause or (Cause.BAD_REQUEST if ours else Cause.SERVER_ERROR)
     # The work was taken on, or (an error inside a 200) had begun: it may be charged.
@@ -71,7 +73,9 @@ def reject(fault: Fault | None, call: Call, response: HttpResponse, usage: Usage
     words = f"HTTP {response.status}: {call.redact(fault.message) or (_NOBODY if fault.page else cause)}"
     if response.status == 404 and cause is Cause.UNKNOWN_MODEL:
         words += "; is model.base_url the root of the API, and model.name one of its models?"
-    wait_s = retry_after_s(response.headers, fault.body, fault.message, response.received_at)
+    # Where nothing is to be waited for, times in the words are the document's.
+    about = (fault.body, fault.message) if cause in _WAITING or cause is Cause.PROCESSING else ({}, "")
+    wait_s = retry_after_s(response.headers, *about, response.received_at)
     if wait_s is None and cause in (Cause.RATE_LIMITED, Cause.QUOTA):
         wait_s = exhausted_s(response.headers, response.received_at)
     if cause in _WAITING and decision is None:
@@ -127,17 +131,19 @@ def _cause(fault: Fault, said: Said, status: int | None) -> Cause | None:
     if status == 429:
         return Cause.CONTEXT_OVERFLOW if said.is_too_large_a_call() else None
     if status is None or status in _VAGUE or status == 404:
-        return Cause.CONTEXT_OVERFLOW if said.overflows() else said.cause(_ABOUT_US)
-    if status in _OWN_FAILURES and (said.overflows() or said.refuses_the_form()):
-        return Cause.CONTEXT_OVERFLOW if said.overflows() else Cause.UNSUPPORTED
-    return by_status(status, fault.terms)
+        return Cause.CONTEXT_OVERFLOW if said.overflows() else said.cause(_ABOUT_US | {Cause.BAD_BODY})
+    found = None
+    if status in _OWN_FAILURES:
+        broken = Cause.UNSUPPORTED if said.breaks() else said.cause(_ABOUT_US)
+        found = Cause.CONTEXT_OVERFLOW if said.overflows() else broken
+    return found or by_status(status, fault.terms)
 
 
 def _by_fields(fault: Fault, status: int | None) -> Cause | None:
     # OpenRouter's moderation, with 403: it is about this text, not this account
     if "flagged_input" in fault.metadata:
         return Cause.CONTENT_FILTER
-    if fault.page and not fault.message and status in _VAGUE:  # somebody's page in between, or nothing
+    if not (fault.message or fault.terms or fault.param) and status in _VAGUE:  # somebody's page in between, or nothing
         return Cause.SERVER_ERROR
     return Cause.PROCESSING if fault.processing else by_terms(fault.terms)
 
@@ -147,7 +153,7 @@ def _by_words(said: Said, status: int | None) -> Cause | None:
         return said.cause(_ABOUT_RATES)
     if status in _LENGTH_STATUSES and said.counts_too_many():
         return Cause.CONTEXT_OVERFLOW
-    return said.cause(_ABOUT_ALL) if status in (None, 400, 403, 422) else None
+    return said.cause(_ABOUT_ALL) if status in _MANNER_STATUSES - {404} else None
 
 
 def _patience(

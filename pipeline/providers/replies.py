@@ -7,11 +7,13 @@ are on a list, usage is reconciled, and nobody looks at that again.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import orjson
 from docreduce.providers.dialect import Call, Dialect, HttpResponse, mapping
-from docreduce.providers.draft import FINISH, Draft, loops
+from docreduce.providers.draft import Draft, ending, loops
 from docreduce.providers.faults import MOST_MESSAGE_CHARS, Fault, clean, find_fault, parse, request_id
 from docreduce.providers.refusals import bad_body, ignored_form, reject, rejection
 from docreduce.providers.schemas import without_nulls
@@ -83,7 +85,7 @@ def settle(dialect: Dialect, call: Call, response: HttpResponse, draft: Draft) -
 def _ending(draft: Draft, usage: Usage | None, call: Call) -> FinishReason:
     """Why the answer ended. Where no word says so, its length tells whether it was cut."""
     if draft.finish:
-        return FINISH.get(draft.finish.lower(), "error")
+        return ending(draft.finish)
     return "length" if usage and usage.output_tokens >= call.limit else "stop"
 
 
@@ -112,6 +114,10 @@ def _no_room(call: Call, usage: Usage | None) -> str:
     )
 
 
+_FRAME = {"items", "rows", "row", "evidence"}
+_WORD = re.compile(r"[^\W\d]\w*")  # of a path, too: lines[0].amount
+
+
 def _in_form(call: Call, draft: Draft, text: str) -> str | None:
     """`text` where it has the form that was asked for, or the form has brought answers before; None where the service
     ignores it: prose, or an object by another schema, which stood in no prompt."""
@@ -123,8 +129,30 @@ def _in_form(call: Call, draft: Draft, text: str) -> str | None:
     valid = draft.called or _is_valid(text, schema)
     if valid:
         proven.add(form)
-    # JSON that broke off or came out broken says nothing of who follows the schema.
-    return text if valid or (valid is None and _JSON.match(text)) else None
+    # JSON that broke off or came out broken says nothing of who follows the schema; one that names the schema's fields
+    # comes from somebody who has read it, and what is wrong with it ("1,250" for a number) is for the kind to judge.
+    return text if valid or (_JSON.match(text) if valid is None else _names_fields(text, schema)) else None
+
+
+def _names_fields(text: str, schema: str) -> bool:
+    """Whether most of the keys in an answer, but for the frame that a prompt may name, are fields of the schema."""
+    answer, asked = orjson.loads(_FENCE.sub("", text)), orjson.loads(schema)
+    used = {word for key, _ in _members(answer) for word in _WORD.findall(key)} - _FRAME
+    named = [part for key, part in _members(asked) if key == "properties" and isinstance(part, dict)]
+    fields = {word for part in named for name in part for word in _WORD.findall(name)}
+    return 2 * len(used & fields) > len(used)
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """The members of all objects in a JSON value."""
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            yield from node.items()
+            stack += node.values()
+        elif isinstance(node, list):
+            stack += node
 
 
 def _is_valid(text: str, schema: str) -> bool | None:

@@ -7,6 +7,7 @@ reasoning stands beside `completion_tokens` and in the total only; DeepSeek (`pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +25,9 @@ LOWEST_RATIO = 0.6
 LOWEST_RATIO_NONLATIN = 0.25
 """Fewest tokens a tokenizer can have for one of ours. Over Latin text tokenizers differ by 0.9 to 1.6; over scripts
 that o200k_base and cl100k_base cut to pieces a newer one can need a third."""
-LEAST_TOKENS = 400
-"""Below this a frame weighs too much to tell."""
+LEAST_TOKENS = 1000
+"""Below this a frame weighs too much to tell; the smallest window that a server takes unasked is 2048 (Ollama), and
+what it drops the head of it reads half of at least."""
 
 
 def openai_usage(stated: Mapping[str, Any]) -> Usage | None:
@@ -33,20 +35,21 @@ def openai_usage(stated: Mapping[str, Any]) -> Usage | None:
 
     What is used is the larger of what is named and what the total leaves: reasoning that stands outside is in the
     total, and reasoning that stands inside is not added again."""
-    taken = _first(stated, "prompt_tokens", "input_tokens")
-    given = _first(stated, "completion_tokens", "output_tokens")
-    total = token_count(stated.get("total_tokens"))
+    stated = _snake(stated)
+    taken = _first(stated, "prompt_tokens", "input_tokens", "prompt_token_count")
+    given = _first(stated, "completion_tokens", "output_tokens", "candidates_token_count")
+    total = _first(stated, "total_tokens", "total_token_count")
+    hit, missed = _first(stated, "prompt_cache_hit_tokens"), _first(stated, "prompt_cache_miss_tokens")
+    if taken is None and hit is not None and missed is not None:
+        taken = hit + missed
     if taken is None and given is not None and total is not None and total >= given:
         taken = total - given
     if given is None and taken is not None and total is not None and total >= taken:
         given = total - taken
     if taken is None or given is None:
         return None
-    details = mapping(stated.get("prompt_tokens_details")) or mapping(stated.get("input_tokens_details"))
-    cached = max(
-        _first(details, "cached_tokens") or 0,
-        _first(stated, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens") or 0,
-    )
+    details = next((part for name in _DETAILS if (part := _snake(mapping(stated.get(name))))), {})
+    cached = max(_first(place, name) or 0 for place in (details, stated) for name in _CACHED)
     written = _first(details, "cache_write_tokens", "cache_creation_tokens")
     written = (written if written is not None else _first(stated, "cache_creation_input_tokens")) or 0
     thought = mapping(stated.get("completion_tokens_details")) or mapping(stated.get("output_tokens_details"))
@@ -62,6 +65,21 @@ def openai_usage(stated: Mapping[str, Any]) -> Usage | None:
         cache_write_tokens=min(written, taken - cached),
         reasoning_tokens=max(min(reasoning, output), output - given),
     )
+
+
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details", "prompt_token_details")
+_CACHED = (
+    *("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cache_read_tokens"),
+    *("cached_input_tokens", "cached_content_token_count"),
+)
+
+
+def _snake(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`stated` with its names as OpenAI writes them: promptTokens is prompt_tokens."""
+    return {_HUMP.sub("_", name).lower(): value for name, value in stated.items()}
+
+
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def anthropic_usage(stated: Mapping[str, Any]) -> Usage | None:
@@ -100,8 +118,11 @@ def believed(usage: Usage | None, call: Call, draft: Draft) -> Usage | None:
 
 
 def cut_short(usage: Usage | None, call: Call) -> bool:
-    """Whether a service read far less than it was sent: fewer tokens than any tokenizer makes of it."""
-    tokens = call.request.tokens
+    """Whether a service read far less than it was sent: fewer tokens than any tokenizer makes of its messages.
+
+    Their share of our count is taken by characters: some services state no tokens for a schema."""
+    said = sum(len(message.content) for message in call.request.messages)
+    tokens = call.request.tokens * said / (said + len(call.request.schema or "") or 1)
     if usage is None or tokens < LEAST_TOKENS:
         return False
     text = call.request.messages[-1].content

@@ -42,16 +42,27 @@ _LONG = frozenset({"hour", "day", "daily", "week", "month", "monthly", "1h", "24
 _FIELDS = frozenset({"limit", "remaining", "reset"})
 _SILENT = frozenset({"output", "priority", "fast", "renewalperiod", "over", "policy", "type", "second", "1s"})
 """Parts that make another header of it: limits of output alone, of a paid tier, of a second, policies."""
+_PAIR = re.compile(r"\b(r|t|limit|remaining|reset)=(\d+)")
+_SHORT = {"r": "remaining", "t": "reset"}
+"""IETF's draft of RateLimit fields, older and newer form."""
 _FOREIGN = ("llm_provider-",)  # LiteLLM passes on what the service behind it said of its own account
 
 _WORDS = re.compile(
     r"(?:try again|retry|retry after|wait|available|resets?) (?:again )?(?:in|for|after)?:? ?(?:about |at least )?"
     r"(?P<spell>(?:\d+(?:\.\d+)? ?"
-    r"(?:ms|milliseconds?|d|days?|h|hours?|m|min|mins|minutes?|s|secs?|seconds?)(?![a-z])[ ,]*)+)"
+    r"(?:ms|milliseconds?|d|days?|h|hours?|m|min|mins|minutes?|s|secs?|seconds?)(?![a-z])[ ,]*(?:and )?)+)"
     r"|(?:resets?|try again|retry|available)(?: again)? (?:at|after|until|on):? ?"
     r"(?P<moment>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?)",
     re.IGNORECASE,
 )
+_ONE = re.compile(r"\b(?:an?|one) (?=(?:second|minute|hour|day)\b)", re.IGNORECASE)
+_WAIT_NAME = re.compile(
+    r"(?:retry|resets?|wait|try_?again)_?(?:after|at|in|delay|time|until)(?:_?in)?_?(?P<unit>ms|s|sec|secs|seconds?)?"
+    r"|wait_?(?:s|seconds?)|estimated_time",
+    re.IGNORECASE,
+)
+_DEPTH, _WIDTH = 5, 16
+"""Of a body that is looked through for waits; a field in it may be the document, echoed."""
 _SPELLED = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|d|h|m|s)", re.IGNORECASE)
 _SCALE = {"ms": 0.001, "milli": 0.001, "d": _DAY_S, "h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -124,15 +135,8 @@ def retry_after_s(headers: Mapping[str, str], body: Mapping[str, Any], message: 
 
 def _waits(headers: Mapping[str, str], body: Mapping[str, Any], message: str, now: float) -> Iterator[float | None]:
     yield _from_headers(headers, now)
-    error = mapping(body.get("error"))
-    metadata = mapping(error.get("metadata"))
-    for place in (body, error, metadata):
-        for name in ("retry_after", "retry_after_seconds", "retryAfter", "retryDelay"):
-            yield _stated(place.get(name), now)
-        millis = _stated(place.get("retry_after_ms"), now)
-        yield None if millis is None else millis / 1000
-    for detail in (*listing(error.get("details")), *listing(body.get("details"))):
-        yield _stated(mapping(detail).get("retryDelay"), now)
+    yield from _in_fields(body, now)
+    metadata = mapping(mapping(body.get("error")).get("metadata"))
     passed = {str(name).lower(): str(value) for name, value in mapping(metadata.get("headers")).items()}
     yield _from_headers(passed, now)
     yield exhausted_s(passed, now)
@@ -140,11 +144,28 @@ def _waits(headers: Mapping[str, str], body: Mapping[str, Any], message: str, no
     yield _stated(body.get("eta"), now)
 
 
+def _in_fields(body: Mapping[str, Any], now: float) -> Iterator[float | None]:
+    """Waits in fields named for one, the outermost first, wherever in the body they stand."""
+    places: list[Any] = [body]
+    for _ in range(_DEPTH):
+        for place in places:
+            for name, value in mapping(place).items():
+                if found := _WAIT_NAME.fullmatch(name):
+                    wait = _stated(mapping(value).get("seconds", value), now)  # google.protobuf.Duration
+                    yield wait / 1000 if wait is not None and found["unit"] == "ms" else wait
+        places = [
+            inner
+            for place in places
+            for inner in (listing(place) or [v for k, v in mapping(place).items() if k != "headers"])[:_WIDTH]
+            if isinstance(inner, (dict, list))
+        ]
+
+
 def _from_headers(headers: Mapping[str, str], now: float) -> float | None:
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
         return max(0.0, millis / 1000)
-    stated = headers.get("retry-after")
+    stated = headers.get("retry-after", headers.get("x-retry-after"))
     if stated is None:
         return None
     seconds = _stated(stated, now)
@@ -167,7 +188,7 @@ def _stated(value: object, now: float) -> float | None:
 
 
 def _in_words(message: str, now: float) -> float | None:
-    found = _WORDS.search(message)
+    found = _WORDS.search(_ONE.sub("1 ", message))
     if found is None:
         return None
     if found["moment"]:
@@ -189,7 +210,7 @@ def _is_moment(text: str) -> bool:
 def _windows(headers: Mapping[str, str], now: float) -> dict[tuple[str, tuple[str, ...]], _Window]:
     """What the headers say, by what is counted and by the rest of the header's name."""
     found: dict[tuple[str, tuple[str, ...]], _Window] = {}
-    for name, value in headers.items():
+    for name, value in _single(headers):
         if "limit" not in name or (said := _header(name)) is None:
             continue
         unit, field, rest, long = said
@@ -199,6 +220,17 @@ def _windows(headers: Mapping[str, str], now: float) -> dict[tuple[str, tuple[st
         elif (count := _number(value)) is not None and count >= 0:
             setattr(window, field, count)
     return found
+
+
+def _single(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The headers, those of one name for all their windows (`ratelimit: "day";r=0;t=30`) as one each."""
+    for name, value in headers.items():
+        if name != "ratelimit":
+            yield name.replace("rate-limit", "ratelimit"), value
+            continue
+        for number, window in enumerate(value.split(",") if ";" in value else [value]):
+            for field, stated in _PAIR.findall(window):
+                yield f"ratelimit-{_SHORT.get(field, field)}-{number}", stated
 
 
 @lru_cache(maxsize=256)  # the same names come with every response

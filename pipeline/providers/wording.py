@@ -50,10 +50,10 @@ _GENERAL = _causes(
         Cause.PERMISSION: "403",
         Cause.UNKNOWN_MODEL: "404 not_found_error not_found",
         Cause.TIMEOUT: "408 504 524 timeout_error deadline_exceeded",  # 524 is Cloudflare's: the origin took too long
-        Cause.SERVER_ERROR: "409 api_error server_error internal internal_server_error",
+        Cause.SERVER_ERROR: "409 api_error server_error internal internal_error internal_server_error",
         Cause.CONTEXT_OVERFLOW: "413",
         # 529 is Anthropic's, 498 Groq's
-        Cause.OVERLOADED: "425 498 503 529 overloaded_error unavailable_error unavailable",
+        Cause.OVERLOADED: "425 498 503 529 overloaded_error engine_overloaded_error unavailable_error unavailable",
         Cause.RATE_LIMITED: "429 rate_limit_exceeded rate_limit_error resource_exhausted",
     }
 )
@@ -65,15 +65,19 @@ _WORDS = tuple(
         # Gemini, xAI, ModelsLab: a bad key with 400 or inside a 200
         (
             Cause.AUTHENTICATION,
-            r"(?:invalid|incorrect|expired|missing|no) api.?key|api.?key (?:not valid|is (?:not valid|invalid)|expired)"
+            r"(?:invalid|incorrect|expired|missing|no|wrong|bad|provide an) api.?key"
+            r"|api.?key[^.\n]{0,40}?(?:not (?:valid|found|exist|recogni[sz]ed)|invalid|incorrect|expired"
+            r"|disabled|revoked)"
             r"|(?:incorrect|invalid) (?:key|token) provided|invalid authentication|authentication fail"
-            r"|\Aunauthori[sz]ed\b",
+            r"|\A(?:unauthori[sz]ed\b|(?:bad|invalid|expired) (?:access |auth )?(?:token|credentials)\W*\Z)",
         ),
         # Anthropic, with 400: "Your credit balance is too low", "reached your specified API usage limits"
         (
             Cause.CREDIT,
             r"credit balance is too low|reached your specified api usage limits|budget has been exceeded"
             r"|insufficient (?:credits?|balance|funds|quota)|(?:spend|spending|billing) limit|out of credits"
+            r"|balance (?:is |was )?(?:too low|insufficient|not enough|exhausted)|not enough (?:credits?|balance|funds)"
+            r"|余额不足|欠费"
             r"|(?:no|any) credits (?:left|yet|remaining)",
         ),
         (
@@ -92,29 +96,49 @@ _WORDS = tuple(
         ),
         (
             Cause.CONTENT_FILTER,
-            r"content (?:management )?policy|flagged (?:by|for|as)"
-            r"|(?:moderation|safety) (?:policy|system|filter)",
+            # DeepSeek: "Content Exists Risk"; GLM, Qwen: "unsafe or sensitive content"; xAI: "violates usage …"
+            r"content (?:management )?policy|flagged (?:by|for|as)|content exists risk|violates? (?:\w+ )?usage"
+            r"|(?:moderation|safety) (?:policy|system|filter)|(?:sensitive|inappropriate|unsafe) content|敏感内容",
         ),
-        # OpenRouter: "free-models-per-day"; Groq: "tokens per day (TPD)"
-        (Cause.QUOTA, r"per[- ]day|daily (?:limit|quota|request)|\b(?:TPD|RPD)\b|per[- ]month|monthly (?:limit|quota)"),
+        # OpenRouter: "free-models-per-day"; Groq: "tokens per day (TPD)"; Cloudflare: "daily free allocation"
+        (
+            Cause.QUOTA,
+            r"per[- ](?:day|week|month)\b|\b(?:daily|weekly|monthly) (?:\w+ ){0,3}?"
+            r"(?:limit|quota|request|token|allocation|allowance)|\b(?:TPD|RPD)\b"
+            r"|(?:limit|quota)s? (?:for|of) (?:today|the day)|again tomorrow|(?:in|per|every) 24 ?h",
+        ),
         (Cause.RATE_LIMITED, r"rate limit|too many requests|queued requests allowed|exceeded your current quota"),
+        # Groq and others without its code: what the model wrote could not be read
+        (
+            Cause.BAD_BODY,
+            r"failed to (?:call a function|generate (?:valid )?json|parse (?:the )?(?:tool|function|model|generated))"
+            r"|(?:model|generat\w+|produced|output)[^.\n]{0,40}(?:invalid|malformed) (?:tool|function|json)",
+        ),
+        # With 400, where the service means itself
+        (
+            Cause.SERVER_ERROR,
+            r"(?:try|retry)[^.\n]{0,20} later|please retry|(?:is|server) busy|overloaded|temporar(?:y|ily)"
+            r"|internal (?:server )?error|upstream|\btimed out\b|connection (?:reset|terminat|refused|closed|abort)",
+        ),
     )
 )
 _OVERFLOW = re.compile(
     # OpenAI, OpenRouter, vLLM, xAI: "maximum context length is …", "maximum prompt length is …", "max_model_len"
     r"maximum (?:context|model|input|prompt|sequence) (?:length|size|window)|max_model_len|max(?:imum)?_?context"
     # Anthropic: "prompt is too long: 210000 tokens > 200000 maximum"; others: "input is too long"
-    r"|(?:prompt|input|request|context)s? (?:is|are|was)? ?(?:too|to) (?:long|large)"
+    r"|(?:prompt|input|request|context|message|text|content|document)s? (?:is|are|was)? ?(?:too|to) (?:long|large)"
+    r"|(?:输入|文本|内容|请求|上下文|[Pp]rompt)[^,。]{0,12}(?:过长|超长|超[出过][^,。]{0,8}(?:长度|限制))"
     # Anthropic: "input length and `max_tokens` exceed context limit"; llama.cpp: "exceeds the available context size"
     r"|exceed(?:s|ed|ing)? (?:the |this |your |its )?(?:\w+'s )?(?:model'?s? )?(?:available |maximum |max )?"
     r"(?:context|input token|prompt)|context (?:length|window|size|limit) (?:is |was |has been )?exceed"
+    r"|tokens?\b[^.\n]{0,40}(?:exceed|more than) (?:the )?max(?:imum)?\b(?! output)"
     r"|ContextWindowExceeded|reduce the length of|(?:input|prompt) (?:length )?exceeds|too many tokens"
     r"|(?:long|great)er than the (?:model|maximum|context)"
     # Together, TGI: "`inputs` tokens + `max_new_tokens` must be <= 8193"; Moonshot, Qwen, LM Studio in their own
     r"|tokens`? \+ `?max_(?:new_)?tokens|model token limit|range of input length|context the overflows",
     re.IGNORECASE,
 )
-_LENGTH = re.compile(r"\b(?:tokens?|length|context|prompt|input|inputs)\b", re.IGNORECASE)
+_LENGTH = re.compile(r"(?<![a-z])(?:tokens?|length|context|prompt|inputs?|sequence)\b", re.IGNORECASE)
 _BEYOND = re.compile(
     r"exceed|must (?:be|have) (?:<=|less|at most|smaller)|too (?:long|large|many)"
     r"|(?:larger|longer|greater|more) than| > |limit|only \d",
@@ -125,8 +149,8 @@ _TOO_LARGE_A_CALL = re.compile(r"request too large|limit:? (\d+),? requested:? (
 
 _NO = (
     r"(?:unsupported|deprecated|disallowed|unexpected|unrecognized|unknown|extra (?:inputs|fields)|incompatible"
-    r"|invalid|no endpoints found|not (?:be |currently |yet )?(?:supported?|permitted|allowed|enabled|available"
-    r"|accept(?:ed)?|implemented|recognized|valid)"
+    r"|invalid|unavailable|no endpoints found|not (?:be |currently |yet )?(?:supported?|permitted|allowed|enabled"
+    r"|available|accept(?:ed)?|implemented|recognized|valid)"
     r"|(?:does|do|is|are)(?:n't| not) (?:currently )?(?:support|allow|accept|permit|enabled)"
     r"|cannot (?:both )?be|can(?:not|'t) (?:use|specify|set|be)"
     r"|only (?:the )?(?:default|auto|supports?|be )|\brange\b|requires?|should be|must be)"
@@ -145,12 +169,15 @@ _SYSTEM_NAME = (
     r"[`'\"]?system[`'\"]? (?:role|message|prompt|instruction)|developer (?:role|message|instruction)"
     r"|[`'\"]system[`'\"]|\brole:? system\b"
 )
-_ALTERNATE = re.compile(
-    r"roles? must alternate|only user and assistant", re.IGNORECASE
-)  # chat templates of Mistral and Gemma
+_ALTERNATE = re.compile(  # chat templates of Mistral and Gemma, also behind a server's own 500
+    r"roles? must alternate|only user and assistant|first message must be|must (?:start|begin) with (?:a |the )?.?user"
+    r"|system (?:role|messages?) (?:is |are )?not supported",
+    re.IGNORECASE,
+)
 _BOTH = re.compile(r"temperature[^.]{0,40}top_p|top_p[^.]{0,40}temperature", re.IGNORECASE)
 _MANNERS = (
     *((key, _near(rf"(?<!\w){key}(?!\w)")) for key in sorted(OPTIONAL - {"stream"})),
+    ("prompt_cache_options", _near("prompt_cache_breakpoint")),
     ("stream", _near(r"\bstream(?:ing)?\b(?!_)")),
     ("limit_key", re.compile(r"max_completion_tokens", re.IGNORECASE)),
     ("limit_key", _near(r"(?<!\w)max_tokens(?!\w)")),
@@ -217,9 +244,11 @@ class Said:
         found = self.matches(_TOO_LARGE_A_CALL)
         return found is not None and (found[1] is None or int(found[2]) > int(found[1]))
 
-    def refuses_the_form(self) -> bool:
-        """Whether a server's own failure is about the form of structured output."""
-        return self.matches(_BROKEN_FORM) is not None
+    def breaks(self) -> str | None:
+        """What of the manner a server breaks on, so that it calls the refusal its own failure."""
+        if _in_use("system", self._call) and self.matches(_ALTERNATE):
+            return "system"
+        return "form" if self.matches(_BROKEN_FORM) else None
 
     def manner(self, fault: Fault) -> tuple[str, int | None] | None:
         """What of the manner of the call is refused, and the most tokens of an answer where that is it."""
@@ -230,10 +259,8 @@ class Said:
             return "top_p", None
         if (what := _about(fault.param, self._text)) and _in_use(what, call):
             return what, None
-        if self.matches(_ALTERNATE) and _in_use("system", call):
-            return "system", None
-        if _in_use("form", call) and self.refuses_the_form():
-            return "form", None
+        if (what := self.breaks()) and _in_use(what, call):
+            return what, None
         return next(((w, None) for w, pattern in _MANNERS if _in_use(w, call) and self.matches(pattern)), None)
 
     def _most_output(self, fault: Fault) -> int | None:

@@ -1,6 +1,7 @@
 """Readers: from paths to documents. One file a family of formats; a new one gets a line in registry.py.
 
-`discover` finds the files, `read` opens one of them, `read_all` several at once, `UniqueIds` keeps a run's ids apart.
+`discover` finds the files, `slices` says which of them a share has, `read` opens one of them, `read_all` several at
+once, `UniqueIds` keeps a run's ids apart.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from docreduce.readers import archive
+from docreduce.readers import archive, parquet
 from docreduce.readers.ahead import ahead
 from docreduce.readers.base import (
     MEGABYTE,
     SAMPLE_BYTES,
     ArchiveFormat,
+    Blocks,
     FileFormat,
     ReadOptions,
     TableFormat,
@@ -40,6 +42,7 @@ from docreduce.readers.ids import UniqueIds
 from docreduce.readers.inputs import Discovered, Selection, discover
 from docreduce.readers.registry import format_of
 from docreduce.readers.sandbox import close_sandboxes, read_in_child
+from docreduce.readers.shares import Share, Slice, slices
 from docreduce.settings import InputSettings
 from docreduce.storage import machine_errors
 from docreduce.values import Document
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Discovered",
     "PlacedBox",
+    "Share",
+    "Slice",
     "UniqueIds",
     "Unread",
     "close_sandboxes",
@@ -59,6 +64,7 @@ __all__ = [
     "quote_boxes",
     "read",
     "read_all",
+    "slices",
 ]
 
 _MAX_NESTING = 4
@@ -69,16 +75,21 @@ _UNKNOWN = "application/octet-stream"
 
 
 def read(
-    source: str, settings: InputSettings, skipped: Counter[str] | None = None, pinned: pa.Schema | None = None
+    source: str,
+    settings: InputSettings,
+    skipped: Counter[str] | None = None,
+    pinned: pa.Schema | None = None,
+    blocks: Blocks | None = None,
 ) -> Iterator[Document | Unread]:
     """The documents of a file in order: one, one a row of a table, or those of all files in it, streamed. `pinned`: the
-    types that kept columns of tables had in earlier runs.
+    types that kept columns of tables had in earlier runs; `blocks`: which of a table's blocks of rows to read, all if
+    None.
 
     Raises nothing for what a file does, MachineError where the machine is at its end: a document that cannot be read
     comes as Unread, and so does the rest of a table or an archive that breaks off. What is left out of an archive or of
     a mail's attachments is counted in `skipped` by reason, as `discover` counts what it leaves out of a folder. Blocks,
     so pull it from a thread. Closing it early frees the file and ends a child process."""
-    reading = _Reading(settings, skipped if skipped is not None else Counter(), pinned)
+    reading = _Reading(settings, skipped if skipped is not None else Counter(), pinned, blocks)
     yield from reading.file(Path(source), shown(source))
 
 
@@ -107,6 +118,7 @@ class _Reading:
     settings: InputSettings
     skipped: Counter[str]
     pinned: pa.Schema | None = None
+    blocks: Blocks | None = None
     options: ReadOptions = field(init=False)
     selection: Selection = field(init=False)
 
@@ -137,14 +149,19 @@ class _Reading:
                 yield from self.document(read_bytes(path, self.options.max_bytes), uri, known, nesting)
                 return
             rows = (
-                known.rows(path, uri, self.settings, self.pinned)
+                known.rows(path, uri, self.settings, self.pinned, self.blocks)
                 if isinstance(known, TableFormat)
                 else self.archive(path, uri, known, nesting)
             )
             for document in rows:
+                if isinstance(document, int):  # rows passed over
+                    count += document
+                    continue
                 count += 1
                 yield document
         except DocumentError as error:
+            if self._anothers(count, media_type):
+                return
             if not count:
                 yield Unread(id=content_id(name), uri=uri, media_type=media_type, error=error)
                 return
@@ -160,6 +177,12 @@ class _Reading:
                 media_type=media_type,
                 error=cut,
             )
+
+    def _anothers(self, row: int, media_type: str) -> bool:
+        """Whether it is for another share to say that the table breaks off before `row`."""
+        if self.blocks is None or (row and media_type == parquet.FORMAT.media_type):
+            return False  # of Parquet only what is wanted is read
+        return not self.blocks.have_row(row)
 
     def archive(self, path: Path, uri: str, known: ArchiveFormat, nesting: int) -> Iterator[Document | Unread]:
         """The documents of an archive's members."""

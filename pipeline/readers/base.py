@@ -31,6 +31,7 @@ __all__ = [
     "SAMPLE_BYTES",
     "ArchiveFormat",
     "Attachment",
+    "Blocks",
     "Doubt",
     "FileFormat",
     "Format",
@@ -113,14 +114,37 @@ class FileFormat:
     version: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Of a table's blocks of rows, counted from 0, every `of`-th from `first` on."""
+
+    first: int
+    of: int
+
+    def have(self, block: int) -> bool:
+        """Whether the block is one of them."""
+        return block % self.of == self.first
+
+    def have_row(self, row: int) -> bool:
+        """Whether the row is in one of them, where they are of BLOCK_ROWS each."""
+        return self.have(row // BLOCK_ROWS)
+
+
+BLOCK_ROWS = 1_000
+"""Rows of a block, but of Parquet, which has its own. Rows packed into one request are of one block, so that hardly one
+request in fifty is smaller for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFormat:
-    """A format whose rows are documents. `rows`, of a path, its name for people, the settings and the types that kept
-    columns had in earlier runs, raises DocumentError where the table cannot go on."""
+    """A format whose rows are documents. `rows`, of a path, its name for people, the settings, the types that kept
+    columns had in earlier runs and the blocks that are wanted (None: all), raises DocumentError where the table cannot
+    go on; an integer stands for so many rows passed over. `divides`: rows are numbered through the file."""
 
     media_type: str
     extensions: tuple[str, ...]
-    rows: Callable[[Path, str, InputSettings, pa.Schema | None], Iterator[Document | Unread]]
+    rows: Callable[[Path, str, InputSettings, pa.Schema | None, Blocks | None], Iterator[Document | Unread | int]]
+    divides: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

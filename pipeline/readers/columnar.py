@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docreduce.readers.base import MEGABYTE, Unread, is_packed, read_bytes
+from docreduce.readers.base import MEGABYTE, Blocks, Unread, is_packed, read_bytes
 from docreduce.readers.sandbox import sandbox
-from docreduce.readers.tables import BATCH_BYTES, BATCH_ROWS, Batch, Columns, Lost, Part, documents
+from docreduce.readers.tables import BATCH_BYTES, BATCH_ROWS, Batch, Columns, Lost, Part, Passed, documents
 from docreduce.settings import InputSettings
 from docreduce.storage import machine_errors
 from docreduce.values import Document
@@ -26,18 +26,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "answers", "batch_rows", "damage", "read_rows", "sliced"]
 
-Reader: TypeAlias = Callable[[str, "list[str] | None", "str | None"], Iterator[Part]]
-"""(path, the columns wanted or all, the text column or None for a grid) -> parts. Raises DocumentError, MemoryError."""
+Reader: TypeAlias = Callable[..., Iterator[Part]]
+"""(path, the columns wanted or all, the text column or None for a grid) -> parts; of Parquet also the blocks that are
+wanted, or all. Raises DocumentError, MemoryError."""
 
 
 def read_rows(
     name: str, media_type: str
-) -> Callable[[Path, str, InputSettings, pa.Schema | None], Iterator[Document | Unread]]:
+) -> Callable[[Path, str, InputSettings, pa.Schema | None, Blocks | None], Iterator[Document | Unread | int]]:
     """`TableFormat.rows` of the format `name`, whose reader runs in the child."""
 
-    def rows(path: Path, uri: str, settings: InputSettings, pinned: pa.Schema | None) -> Iterator[Document | Unread]:
+    def rows(
+        path: Path, uri: str, settings: InputSettings, pinned: pa.Schema | None = None, blocks: Blocks | None = None
+    ) -> Iterator[Document | Unread | int]:
+        grouped = blocks if name == "parquet" else None  # its reader passes over what is not wanted
         with _unpacked(path, settings) as file:
-            yield from documents(_parts(name, file, settings), uri, media_type, settings, pinned)
+            parts = _parts(name, file, settings, grouped)
+            yield from documents(parts, uri, media_type, settings, pinned, None if grouped else blocks)
 
     return rows
 
@@ -55,14 +60,16 @@ def _unpacked(path: Path, settings: InputSettings) -> Iterator[Path]:
         yield Path(unpacked.name)
 
 
-def _parts(name: str, path: Path, settings: InputSettings) -> Iterator[Part]:
+def _parts(name: str, path: Path, settings: InputSettings, blocks: Blocks | None) -> Iterator[Part]:
     import pyarrow as pa
 
     named = [settings.text_column, settings.id_column, *(settings.keep_columns or [])]
     # without an id column all of a row's cells make its id
     few = settings.keep_columns is not None and settings.id_column is not None
     wanted = list(dict.fromkeys(filter(None, named))) if few else None
-    request = {"path": str(path.absolute()), "wanted": wanted, "text_column": settings.text_column}
+    request: dict[str, Any] = {"path": str(path.absolute()), "wanted": wanted, "text_column": settings.text_column}
+    if blocks is not None:
+        request["blocks"] = [blocks.first, blocks.of]
     with sandbox(settings) as box:
         for answer in box.ask(name, json.dumps(request).encode()):
             mark, content = answer[:1], pa.py_buffer(answer).slice(1)
@@ -70,6 +77,8 @@ def _parts(name: str, path: Path, settings: InputSettings) -> Iterator[Part]:
                 yield Batch(pa.ipc.open_stream(content).read_next_batch())
             elif mark == b"C":
                 yield Columns(**json.loads(content.to_pybytes()))
+            elif mark == b"P":
+                yield Passed(json.loads(content.to_pybytes()))
             else:
                 count, message, kind, hint = json.loads(content.to_pybytes())
                 yield Lost(count, DocumentError(message, kind=kind, hint=hint))
@@ -78,13 +87,17 @@ def _parts(name: str, path: Path, settings: InputSettings) -> Iterator[Part]:
 # --- in the child -------------------------------------------------------------------------------------------------
 
 
-def answers(reader: Reader, path: str, wanted: list[str] | None, text_column: str | None) -> Iterator[bytes]:
+def answers(
+    reader: Reader, path: str, wanted: list[str] | None, text_column: str | None, blocks: list[int] | None = None
+) -> Iterator[bytes]:
     """What the parent's `_parts` reads. Raises DocumentError, MemoryError."""
     import pyarrow as pa
 
-    for part in reader(path, wanted, text_column):
+    for part in reader(path, wanted, text_column, *([Blocks(*blocks)] if blocks else [])):
         if isinstance(part, Columns):
             yield b"C" + json.dumps({"names": list(part.names), "sheet": part.sheet}).encode()
+        elif isinstance(part, Passed):
+            yield b"P" + json.dumps(part.count).encode()
         elif isinstance(part, Lost):
             error = part.error
             yield b"L" + json.dumps([part.count, error.message, error.kind, error.hint]).encode()

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docreduce.readers.base import MEGABYTE, TableFormat, Unread
+from docreduce.readers.base import MEGABYTE, Blocks, TableFormat, Unread
 from docreduce.readers.lines import Lines, open_lines
 from docreduce.readers.regular import SWALLOWED, by_polars, regular
 from docreduce.readers.tables import BATCH_BYTES, BATCH_ROWS, Batch, Columns, Part, documents, text_batch
@@ -35,10 +35,10 @@ _BLOCK_CHARS = 2**20
 
 
 def _rows(
-    path: Path, uri: str, settings: InputSettings, pinned: pa.Schema | None = None
-) -> Iterator[Document | Unread]:
+    path: Path, uri: str, settings: InputSettings, pinned: pa.Schema | None = None, blocks: Blocks | None = None
+) -> Iterator[Document | Unread | int]:
     with open_lines(path, settings) as lines:
-        yield from documents(_parts(lines, settings), uri, CSV.media_type, settings, pinned)
+        yield from documents(_parts(lines, settings), uri, CSV.media_type, settings, pinned, blocks)
 
 
 def _parts(lines: Lines, settings: InputSettings) -> Iterator[Part]:

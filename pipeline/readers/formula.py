@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _line(node: LexborNode, depth: int) -> str:  # noqa: C901, PLR0911, PLR0912 
             low, high = f"_{_operand(second)}" if second else "", f"^{_operand(third)}" if third else ""
             return f"{_operand(first)}{low}{high}"
         case "msqrt":
-            return f"√({''.join(parts)})"
+            return f"√({_row(parts)})"
         case "mroot":
             return f"√[{second}]({first})"
         case "mfenced":
@@ -65,7 +66,18 @@ def _line(node: LexborNode, depth: int) -> str:  # noqa: C901, PLR0911, PLR0912 
             return ", ".join(parts)
         case "mspace":
             return " "
-    return "".join(parts)
+    return _row(parts)
+
+
+def _row(parts: Sequence[str]) -> str:
+    """Parts beside each other, with a space where one would run on into the next: 2 1/2, c^2 x, 1/2 √(x)."""
+    row, before = "", ""
+    for part in parts:
+        composite = any(sign in before for sign in "^_/") and (part[:1].isalnum() or part[:1] == "√")
+        mixed = before[-1:].isdigit() and part[:1].isdigit() and any(sign in part for sign in "^_/")
+        row += f" {part}" if composite or mixed else part
+        before = part
+    return row
 
 
 def _operand(text: str) -> str:

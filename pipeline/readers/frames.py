@@ -39,7 +39,8 @@ def frame_rows(
         paths=[name], text_column=column, id_column=id_column, keep_columns=kept, max_document_mb=max_document_mb
     )
     try:
-        yield from documents(_parts(frame), name, _MEDIA_TYPE, settings)
+        rows = documents(_parts(frame), name, _MEDIA_TYPE, settings)
+        yield from (each for each in rows if not isinstance(each, int))  # nothing is passed over
     except DocumentError as error:
         raise JobError(f"{name}: {error.message}", hint=error.hint) from error
 

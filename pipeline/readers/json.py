@@ -7,7 +7,6 @@ import re
 import orjson
 from docreduce.readers.base import FileFormat, ReadOptions, Text
 from docreduce.readers.text import decode
-from docreduce.values.unicode import well_formed
 
 __all__ = ["FORMAT"]
 
@@ -28,10 +27,9 @@ def _read(raw: bytes, options: ReadOptions) -> Text:
 
 def _unescaped(match: re.Match[str]) -> str:
     """The characters of a run of \\uXXXX; those that JSON wants escaped stay so."""
-    codes = "".join(chr(int(code, 16)) for code in match[2].split("\\u")[1:])
-    return match[1] + "".join(
-        c if c.isprintable() and c not in '"\\' else f"\\u{ord(c):04x}" for c in well_formed(codes)
-    )
+    units = b"".join(int(code, 16).to_bytes(2, "big") for code in match[2].split("\\u")[1:])
+    codes = units.decode("utf-16-be", "surrogatepass")  # half a pair is no printable character: it stays an escape
+    return match[1] + "".join(c if c.isprintable() and c not in '"\\' else f"\\u{ord(c):04x}" for c in codes)
 
 
 FORMAT = FileFormat(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from docreduce.readers.base import TableFormat, Unread, content_id
+from docreduce.readers.base import Blocks, TableFormat, Unread, content_id
 from docreduce.readers.lines import Lines, open_lines
 from docreduce.readers.tables import BATCH_BYTES, BATCH_ROWS, Batch, Columns, Part, documents
 from docreduce.settings import InputSettings
@@ -32,10 +32,10 @@ _MAX_COLUMNS = 1000
 
 
 def _rows(
-    path: Path, uri: str, settings: InputSettings, pinned: pa.Schema | None = None
-) -> Iterator[Document | Unread]:
+    path: Path, uri: str, settings: InputSettings, pinned: pa.Schema | None = None, blocks: Blocks | None = None
+) -> Iterator[Document | Unread | int]:
     with open_lines(path, settings) as lines:
-        yield from documents(_parts(lines, settings), uri, JSONL.media_type, settings, pinned)
+        yield from documents(_parts(lines, settings), uri, JSONL.media_type, settings, pinned, blocks)
 
 
 def _parts(lines: Lines, settings: InputSettings) -> Iterator[Part]:

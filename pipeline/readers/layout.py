@@ -1,7 +1,8 @@
 """A PDF page's text in reading order: as pdfium has it, which is the order in which the page was drawn, but for
 
 - columns that were drawn line by line across the page: they are read one after the other;
-- the values of a form and notes, which lie over the page: each stands by the words it stands beside.
+- the values of a form and notes, which lie over the page: each stands by the words it stands beside;
+- cells of a table: a tab parts them, so that "12  4 500,00" is no single number.
 
 Boxes are (left, bottom, right, top) in points, from the page's lower left corner."""
 
@@ -59,20 +60,43 @@ def page_text(page: Any, forms: Any) -> str:
     textpage = page.get_textpage()
     try:
         fields = list(_fields(page, forms))
-        zigzag = _is_zigzag(list(_rects(textpage)))
+        rects = list(_rects(textpage))
+        zigzag = _is_zigzag(rects)
         plain = str(textpage.get_text_range())
         if not fields and not zigzag:
-            return relaid(*characters(textpage)) if has_rtl(plain) else plain
+            return relaid(*characters(textpage)) if has_rtl(plain) else _tabbed(plain, textpage, rects)
         text, boxes = characters(textpage)
         pieces = list(_pieces(text, boxes))
         inserted = _placed(fields, pieces, len(text))
         if zigzag and (ordered := _by_columns(pieces)) != pieces:
             return "\n".join(_with(text, piece.start, piece.end, inserted).strip() for piece in ordered)
         if not fields:
-            return relaid(text, boxes) if has_rtl(plain) else plain
+            return relaid(text, boxes) if has_rtl(plain) else _tabbed(plain, textpage, rects)
         return _with(text, 0, len(text), inserted) if text else "".join(words for _, words in inserted)
     finally:
         textpage.close()
+
+
+def _in_cells(a: Box, b: Box) -> bool:
+    """Whether `b` stands right of `a` in the same line, as far off as a cell does."""
+    return b[0] - a[2] > _GAP_HEIGHTS * max(a[3] - a[1], 1.0) and _overlap(a, b) > 0
+
+
+def _tabbed(plain: str, textpage: Any, rects: Sequence[Box]) -> str:
+    """A page's text with a tab for the space between the cells of a line."""
+    import pypdfium2.raw as pdfium
+
+    starts = set()
+    for one, cell in itertools.pairwise(rects):
+        if _in_cells(one, cell):
+            middle = (cell[1] + cell[3]) / 2
+            at = pdfium.FPDFText_GetCharIndexAtPos(textpage, cell[0] + 0.1, middle, 1.0, 1.0)
+            at = pdfium.FPDFText_GetTextIndexFromCharIndex(textpage, at) if at >= 0 else -1
+            if at > 0 and plain[at - 1 : at] == " ":
+                starts.add(at)
+    cuts = [0, *sorted(starts), len(plain)]
+    cells = [plain[start:end] for start, end in itertools.pairwise(cuts)]
+    return "\t".join([*(cell.rstrip(" ") for cell in cells[:-1]), cells[-1]])
 
 
 def _rects(textpage: Any) -> Iterator[Box]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from docreduce.readers.base import TableFormat
+from docreduce.readers.base import Blocks, TableFormat
 from docreduce.readers.columnar import batch_rows, damage, read_rows
-from docreduce.readers.tables import Batch, Columns, Lost, Part
+from docreduce.readers.tables import Batch, Columns, Lost, Part, Passed
 
 __all__ = ["FORMAT", "parts"]
 
 
-def parts(path: str, wanted: list[str] | None, _text_column: str | None) -> Iterator[Part]:
-    """The file's columns and rows, of the `wanted` columns that there are, or of all; for the child process."""
+def parts(
+    path: str, wanted: list[str] | None, _text_column: str | None, blocks: Blocks | None = None
+) -> Iterator[Part]:
+    """The file's columns and rows, of the `wanted` columns that there are, or of all; of the row groups that are
+    `blocks`. For the child process."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -33,9 +36,12 @@ def parts(path: str, wanted: list[str] | None, _text_column: str | None) -> Iter
     yield Columns(names=names)
     columns = None if wanted is None else [name for name in wanted if name in names]
     for number, (rows, row_bytes) in enumerate(sizes):
+        if blocks is not None and not blocks.have(number):
+            yield Passed(rows)
+            continue
         yield from _group(table, number, columns, rows, batch_rows(row_bytes))
     there = sum(rows for rows, _ in sizes)
-    if there < table.metadata.num_rows:
+    if there < table.metadata.num_rows and (blocks is None or blocks.have(len(sizes))):
         says = ValueError(f"it says that it has {table.metadata.num_rows} rows, and its row groups {there}")
         yield Lost(table.metadata.num_rows - there, damage(says))
 

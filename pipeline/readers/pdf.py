@@ -151,4 +151,4 @@ def _whole_words(pages: Sequence[str]) -> list[str]:
     return [_HYPHENATED.sub(join, page) for page in pages]
 
 
-FORMAT = FileFormat(name="pdf", media_type="application/pdf", extensions=(".pdf",), read=_read, version=2)
+FORMAT = FileFormat(name="pdf", media_type="application/pdf", extensions=(".pdf",), read=_read, version=3)

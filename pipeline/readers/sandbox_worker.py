@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 import orjson
 from docreduce.readers import arrow, avro, boxes, parquet, sheets
 from docreduce.readers.base import FileFormat, ReadOptions
-from docreduce.readers.columnar import answers
+from docreduce.readers.columnar import Reader, answers
 from docreduce.readers.registry import FORMATS
 from docreduce.values.errors import DocumentError
 from docreduce.values.unicode import well_formed
@@ -27,7 +27,12 @@ from docreduce.values.unicode import well_formed
 __all__: list[str] = []
 
 _READERS = {known.name: known.read for known in FORMATS if isinstance(known, FileFormat)}
-_TABLES = {"parquet": parquet.parts, "arrow": arrow.parts, "avro": avro.parts, "sheets": sheets.parts}
+_TABLES: dict[str, Reader] = {
+    "parquet": parquet.parts,
+    "arrow": arrow.parts,
+    "avro": avro.parts,
+    "sheets": sheets.parts,
+}
 _CRASHED = 70  # 1 is what faulthandler leaves with when the time is over
 
 

@@ -134,9 +134,11 @@ XLSX = TableFormat(
     media_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     extensions=(".xlsx", ".xlsm", ".xlsb", ".xls"),
     rows=read_rows("sheets", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+    divides=False,
 )
 ODS = TableFormat(
     media_type="application/vnd.oasis.opendocument.spreadsheet",
     extensions=(".ods",),
     rows=read_rows("sheets", "application/vnd.oasis.opendocument.spreadsheet"),
+    divides=False,
 )

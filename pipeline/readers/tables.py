@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docreduce.readers.base import MEGABYTE, Unread, content_id
+from docreduce.readers.base import BLOCK_ROWS, MEGABYTE, Blocks, Unread, content_id
 from docreduce.settings import InputSettings
 from docreduce.values import Document, Mark
 from docreduce.values.columns import Kept, fit, text_of, type_of, values_of
@@ -24,7 +24,7 @@ from docreduce.values.errors import DocumentError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Batch", "Columns", "Lost", "Part", "documents", "text_batch"]
+__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Batch", "Columns", "Lost", "Part", "Passed", "documents", "text_batch"]
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 2**22
@@ -60,14 +60,27 @@ class Lost:
     error: DocumentError
 
 
-Part: TypeAlias = Columns | Batch | Lost
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """So many rows that are not wanted."""
+
+    count: int
+
+
+Part: TypeAlias = Columns | Batch | Lost | Passed
 
 
 def documents(
-    parts: Iterable[Part], uri: str, media_type: str, settings: InputSettings, pinned: pa.Schema | None = None
-) -> Iterator[Document | Unread]:
+    parts: Iterable[Part],
+    uri: str,
+    media_type: str,
+    settings: InputSettings,
+    pinned: pa.Schema | None = None,
+    blocks: Blocks | None = None,
+) -> Iterator[Document | Unread | int]:
     """The documents of a table's parts in order. `pinned`: types that kept columns had in earlier runs; a row whose
-    values do not fit them, or `settings.types`, is Unread. Raises DocumentError where the table has no such columns."""
+    values do not fit them, or `settings.types`, is Unread. `blocks`: those wanted; an integer is so many rows that are
+    not. Raises DocumentError where the table has no such columns."""
     if settings.text_column is None:
         yield _whole(parts, uri, media_type)
         return
@@ -84,12 +97,40 @@ def documents(
                     raise
                 table = None  # another sheet may have them
                 yield Unread(id=content_id(place), uri=place.rstrip("!"), media_type=media_type, error=error)
+        elif isinstance(part, Passed):
+            yield part.count
+            row += part.count
         elif isinstance(part, Lost):
-            yield _lost(part, uri, media_type, row)
+            wanted = blocks is None or blocks.have_row(row)
+            yield _lost(part, uri, media_type, row) if wanted else part.count or 0
             row += part.count or 0
         elif table is not None:
-            yield from table.read(part, row)
+            yield from _rows_of(table, part, row, blocks)
             row += part.rows.num_rows
+
+
+def _rows_of(table: _Table, part: Batch, row: int, blocks: Blocks | None) -> Iterator[Document | Unread | int]:
+    for start, batch, wanted in _cut(part, row, blocks):
+        if wanted:
+            yield from table.read(batch, start)
+        else:
+            yield batch.rows.num_rows
+
+
+def _cut(batch: Batch, row: int, blocks: Blocks | None) -> Iterator[tuple[int, Batch, bool]]:
+    """The batch that begins at `row`, cut where blocks begin: (first row, rows, wanted)."""
+    if blocks is None:
+        yield row, batch, True
+        return
+    end = row + batch.rows.num_rows
+    at = row
+    while at < end:
+        until = min(end, (at // BLOCK_ROWS + 1) * BLOCK_ROWS)
+        begin, count = at - row, until - at
+        wrong = {place - begin: error for place, error in batch.wrong.items() if begin <= place < begin + count}
+        ids = None if batch.ids is None else batch.ids[begin : begin + count]
+        yield at, Batch(batch.rows.slice(begin, count), wrong, ids), blocks.have_row(at)
+        at = until
 
 
 def text_batch(names: Sequence[str], rows: Sequence[Sequence[str]], wrong: Mapping[int, DocumentError]) -> Batch:
@@ -255,20 +296,26 @@ def _canonical(column: pa.Array[Any]) -> list[str | None]:
 def _whole(parts: Iterable[Part], uri: str, media_type: str) -> Document:
     """All rows as one document: a Markdown table, of a workbook one under each sheet's name, its number as page.
 
-    Raises DocumentError for a table that is too large for that, or has rows that cannot be read."""
-    text = _Markdown()
+    Rows that are no good are left out, and the document is in doubt. Raises DocumentError for a table that is too large
+    for that, has rows that cannot be read, or says nothing."""
+    text, wrong = _Markdown(), list[DocumentError]()
     for part in parts:
         if isinstance(part, Lost):
             raise part.error
         if isinstance(part, Columns):
             text.begin(part)
-        else:
+        elif isinstance(part, Batch):
             columns = [_written(column) for column in part.rows.columns]
-            for cells in zip(*columns, strict=True):
-                text.add_row(cells)
+            for at, cells in enumerate(zip(*columns, strict=True)):
+                if at not in part.wrong:
+                    text.add_row(cells)
+            wrong += part.wrong.values()
+    if not text.says:
+        raise wrong[0] if wrong else DocumentError("no cell of the table says anything", kind="empty")
+    doubt = ("malformed_row", f"{len(wrong)} rows are left out: {wrong[0].message}") if wrong else None
     whole = "".join(f"{line}\n" for line in text.lines)
     name = content_id(f"table {_WHOLE_VERSION}", whole)
-    return Document(id=name, uri=uri, text=whole, media_type=media_type, marks=tuple(text.marks))
+    return Document(id=name, uri=uri, text=whole, media_type=media_type, marks=tuple(text.marks), doubt=doubt)
 
 
 class _Markdown:
@@ -277,13 +324,14 @@ class _Markdown:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.marks: list[Mark] = []
+        self.says = False
         self._names: Sequence[str] = ()
         self._chars = 0
         self._sheets = 0
         self._fresh = True  # the next row is a header
 
     def begin(self, columns: Columns) -> None:
-        self._names, self._fresh = columns.names or self._names, True
+        self._names, self._fresh = columns.names, True
         if columns.sheet:
             self._sheets += 1
             if self.lines:
@@ -296,7 +344,10 @@ class _Markdown:
             self.add_row(columns.names)
 
     def add_row(self, cells: Sequence[Any]) -> None:
-        self._add("| " + " | ".join(map(_cell, cells)) + " |")
+        written = [_cell(cell) for cell in cells]
+        self.says = self.says or any(written)
+        self._names = self._names or written  # a grid's own header
+        self._add("| " + " | ".join(written) + " |")
         if self._fresh:
             self._add("|" + " --- |" * len(cells))
         self._fresh = False

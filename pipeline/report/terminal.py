@@ -9,15 +9,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
+from docreduce.engine.bounds import BOUND_NAMES
 from docreduce.models.catalogue import catalogue
-from docreduce.results import RunInfo
+from docreduce.report.remedies import remedy
+from docreduce.report.sentences import against_estimate, reasons
 from docreduce.settings import InputSettings, ModelSettings
 from docreduce.values import Document
 from docreduce.values.errors import DocumentError, JobError
 from docreduce.values.money import money, pusd
 from docreduce.values.unicode import printable
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -29,8 +31,11 @@ __all__ = [
     "print_models",
     "print_run",
     "print_runs",
-    "read_manifest",
 ]
+
+
+FIRST = 5
+"""Documents that failed, as the end of a run names them: what one sees without scrolling."""
 
 
 def plain(text: object) -> Text:
@@ -49,50 +54,93 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def read_manifest(run_dir: Path) -> dict[str, Any]:
-    """The manifest of a committed run. Raises JobError where there is none."""
-    try:
-        manifest: dict[str, Any] = orjson.loads((run_dir / "run.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise JobError(f"{run_dir}: no run: {error}", hint="`docreduce runs OUTPUT_DIR` lists them.") from error
-    return manifest
+def _statuses(counts: Mapping[str, Any]) -> str:
+    found = [f"{counts[name]:,} {name}" for name in ("ok", "partial", "failed", "skipped") if counts[name]]
+    return ", ".join(found) or "none"
+
+
+def _print_groups(manifest: Mapping[str, Any], console: Console) -> None:
+    if groups := manifest.get("groups"):
+        told = Text(f"{groups['groups']:,} groups by ").append_text(plain(groups["by"]))
+        console.print(told.append(f" ({_statuses(groups)})"))
 
 
 def print_run(manifest: Mapping[str, Any], console: Console) -> None:
-    """A run's end: what became of the documents, what it took and cost, where the results are."""
-    counts, usage, cost = manifest["counts"], manifest["usage"], manifest["cost"]
-    statuses = ", ".join(f"{counts[name]:,} {name}" for name in ("ok", "partial", "failed", "skipped") if counts[name])
-    console.print(f"{manifest['job']}: {manifest['status']}, {counts['documents']:,} documents ({statuses or 'none'})")
+    """A run's end: what became of the documents, what failed and what to do, what it took and cost."""
+    counts, usage = manifest["counts"], manifest["usage"]
+    console.print(f"{manifest['job']}: {manifest['status']}, {counts['documents']:,} documents ({_statuses(counts)})")
+    _print_groups(manifest, console)
     if manifest.get("halted"):
         console.print(Text("stopped: ").append_text(plain(manifest["halted"]["message"])))
         if manifest["halted"].get("unread"):
             console.print("not all of the input was read: each file left out is a row, and so is the rest of a table")
     if manifest.get("left_out"):
         console.print(f"left out: {_left_out(manifest['left_out'])}")
-    for kind, number in counts["errors"].items():
-        console.print(f"  {number:,} × {kind}")
+    _print_failures(manifest, console)
     console.print(
         f"{counts['chunks']:,} chunks, {counts['calls']:,} calls"
         + (f" ({counts['failed_attempts']:,} failed attempts)" if counts["failed_attempts"] else "")
         + (f", {counts['reused_calls']:,} answers reused" if counts["reused_calls"] else "")
     )
     console.print(f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out")
+    _print_cost(manifest, console)
+    _print_records(manifest, console)
+    if held := manifest.get("bounded_by"):
+        most = ", ".join(f"{BOUND_NAMES.get(name, name)} {seconds:,.0f} s" for name, seconds in list(held.items())[:3])
+        console.print(f"held back by: {most}")
+    if manifest.get("not_promoted"):
+        console.print(Text("`latest` is not moved: ").append_text(plain(manifest["not_promoted"])))
+    if manifest["model"]["extractive"]:
+        console.print("extractive: sentences and values taken from the texts by the embedded provider, no model asked")
+    for note in manifest.get("notes", ()):
+        console.print(Text("note: ").append_text(plain(note)))
+    if manifest.get("report"):
+        console.print(plain(f"report: {manifest['report']}"))
+
+
+def _print_records(manifest: Mapping[str, Any], console: Console) -> None:
+    if lost := manifest["counts"]["evidence_not_found"]:
+        console.print(f"{lost:,} values whose words were not found in the text (alignment none)")
+    if accepting := manifest.get("quality", {}).get("accept"):
+        said = f"{accepting['accepted']:,} of {accepting['records']:,} records accepted"
+        console.print(f"{said}: all values right in {100 * accepting['at_least']:g} % of cases at least")
+
+
+def _print_cost(manifest: Mapping[str, Any], console: Console) -> None:
+    """What was paid, how that stands to the estimate, and what could make it so."""
+    cost = manifest["cost"]
     paid = f"{dollars(cost['charged_usd'])} charged"
     if cost["unknown_usd"]:
         paid += f", up to {dollars(cost['unknown_usd'])} more unknown (calls whose billing nobody told)"
     if cost["cap_usd"] is not None:
         paid += f", cap {dollars(cost['cap_usd'])}"
     console.print(paid)
-    if manifest.get("estimate") and (apart := manifest["difference"]["cost_usd"]) is not None:
-        expected, low, high = (manifest["estimate"]["cost_usd"][name] for name in ("expected", "low", "high"))
-        range_ = f"{dollars(low)} to {dollars(high)}"
-        console.print(f"estimated {dollars(expected)} ({range_}): the actual cost is {apart:+.1%} of that")
-    if counts["evidence_not_found"]:
+    if apart := against_estimate(manifest):
+        console.print(f"the cost is {apart}")
+        for reason in reasons(manifest):
+            console.print(Padding(Text(reason), (0, 0, 0, 2), expand=False))
+
+
+def _print_failures(manifest: Mapping[str, Any], console: Console) -> None:
+    """The first documents that are not ok as file and reason, under what to do about their kind."""
+    from docreduce.report.failures import failures
+
+    run_dir = manifest.get("run_dir")
+    if run_dir is None or not manifest["counts"]["errors"]:
+        for kind, number in manifest["counts"]["errors"].items():
+            console.print(f"  {number:,} × {kind}: {remedy(kind)}")
+        return
+    found = failures(Path(run_dir), FIRST)
+    for kind in found["kinds"]:
+        name = (kind["error_kind"] or "no reason given").replace("_", " ")
+        console.print(f"  {kind['documents']:,} {kind['status']}, {name}: {kind['remedy']}")
+    for row in found["failures"]:
         console.print(
-            f"{counts['evidence_not_found']:,} values whose words were not found in the text (alignment none)"
+            Padding(plain(f"{row['document']}: {row['error'] or row['error_kind']}"), (0, 0, 0, 4), expand=False)
         )
-    if manifest["model"]["extractive"]:
-        console.print("extractive: sentences and values taken from the texts by the embedded provider, no model asked")
+    if found["total"] > len(found["failures"]):
+        more = found["total"] - len(found["failures"])
+        console.print(plain(f"    … and {more:,} more: docreduce failures {run_dir}"))
 
 
 def _left_out(counts: Mapping[str, int]) -> str:
@@ -118,6 +166,7 @@ def print_estimate(estimate: Mapping[str, Any], console: Console) -> None:
     seen = f" from {basis['answers_seen']:,} answers" if basis["answers_seen"] else ""
     console.print(f"tokenizer: {basis['tokenizer']}; length of answers: {basis['output']}{seen}")
     console.print(f"price: {estimate['pricing']['source']}, {estimate['pricing']['mode']}")
+    _print_money(estimate, console)
     if estimate["reused_calls"]:
         console.print(f"{estimate['reused_calls']:,} calls are answered already and cost nothing")
     if estimate.get("left_out"):
@@ -140,17 +189,29 @@ def print_estimate(estimate: Mapping[str, Any], console: Console) -> None:
         console.print(models)
 
 
+def _print_money(estimate: Mapping[str, Any], console: Console) -> None:
+    if estimate["counted_requests"]:
+        console.print(f"{estimate['counted_requests']:,} requests were counted by the service itself")
+    console.print(f"smallest cap that will very probably do: {dollars(estimate['smallest_cap_usd'])}")
+    for other in estimate["other_prices"]:
+        pricing = other["pricing"]
+        console.print(f"by {pricing['source']}, {pricing['mode']}: {dollars(other['cost_usd'])} expected")
+
+
 def _name(row: Mapping[str, Any]) -> str:
     return str(row["uri"]) if row["row"] is None else f"{row['uri']}#{row['row']}"
 
 
-def print_runs(listed: Mapping[str, Sequence[RunInfo]], console: Console) -> None:
-    """A line a run of `listed["runs"]`, in the order given."""
+def print_runs(listed: Mapping[str, Sequence[Any]], console: Console) -> None:
+    """A line a run of `listed["runs"]`, in the order given, and one for each of the "batches" that are out."""
     table = _table("", "run", "job", "started", "status", ">documents", ">cost")
     for run in listed["runs"]:
         documents = f"{run.counts.get('documents', 0):,}"
         table.add_row(run.run_id, run.job, run.started_at[:19], run.status, documents, dollars(run.charged_usd))
     console.print(table)
+    for batch in listed.get("batches", ()):
+        name = batch.service_id or "not yet confirmed"
+        console.print(f"out: batch {name}, {batch.calls:,} calls to {batch.model} at {batch.endpoint}")
 
 
 def model_rows(*, live: bool, provider: str, base_url: str | None, extra: Path | None) -> list[dict[str, Any]]:

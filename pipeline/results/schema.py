@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -15,8 +15,11 @@ __all__ = [
     "CHUNKS",
     "DOCUMENTS",
     "EVIDENCE",
+    "FLAG",
     "ITEM",
     "MONEY",
+    "WORD",
+    "Settle",
     "TableSpec",
     "arrow_fields",
     "coerce",
@@ -33,6 +36,9 @@ TIME: pa.DataType = pa.timestamp("us", tz="UTC")
 MONEY: pa.DataType = pa.decimal128(18, 12)
 """US dollars, exact to the pico-dollar."""
 
+Settle: TypeAlias = Callable[[pa.Table], pa.Table]
+"""Fills in, at the end of a run, what no row could say before: a table's rows, with the same columns."""
+
 _TYPES = {"text": TEXT, "word": WORD, "int": COUNT, "real": REAL, "flag": FLAG, "time": TIME, "usd": MONEY}
 
 
@@ -40,9 +46,10 @@ def _schema(columns: str) -> pa.Schema:
     return pa.schema([(name, _TYPES[word]) for name, word in (column.split() for column in columns.split(","))])
 
 
-DOCUMENTS = _schema("""document_id text, uri text, row int, status word, error_kind word, error text, media_type word,
-    chars int, source_tokens int, chunks int, calls int, attempts int, input_tokens int, output_tokens int,
-    cost_usd usd, unknown_cost_usd usd, reused_cost_usd usd, summary text""")
+DOCUMENTS = _schema("""document_id text, uri text, row int, change word, digest text, status word, error_kind word,
+    error text, media_type word, chars int, source_tokens int, chunks int, calls int, attempts int,
+    input_tokens int, output_tokens int, cost_usd usd, unknown_cost_usd usd, reused_cost_usd usd, packed_with text,
+    counts text, summary text""")
 CHUNKS = _schema("""document_id text, chunk int, char_start int, char_end int, page_start int, page_end int,
     heading text, tokens int, status word, error text, output text, model word, endpoint word""")
 EVIDENCE = _schema("""item int, field word, value text, quote text, char_start int, char_end int,

@@ -9,14 +9,14 @@ everybody, but pyarrow refuses to group by such a column.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from docreduce.results.schema import free_name
+from docreduce.results.schema import Settle, free_name
 from docreduce.values.columns import Kept, array_of, as_type, wider
 from docreduce.values.unicode import well_formed
 
@@ -49,12 +49,18 @@ class Table:
         self._scattered = False  # row groups differ in their dictionaries
         self._pieces: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
-        self._buffer: list[tuple[Any, ...]] = []
+        self._buffer: list[list[tuple[Any, ...]] | pa.Table] = [[]]  # runs of rows, and rows that are Arrow already
+        self._buffered = 0
         self._beside: list[Mapping[str, Any]] = []
         self._chars = 0
         self._last: pa.RecordBatch | None = None
         for field in pinned or ():
             self._widen(field)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The fixed columns."""
+        return self._fixed
 
     @property
     def carried(self) -> pa.Schema:
@@ -72,7 +78,12 @@ class Table:
 
     def append(self, row: tuple[Any, ...], carried: Mapping[str, Any]) -> None:
         """Add a row: its fixed values in the order of the schema, and its carried ones by name."""
-        self._buffer.append(row)
+        last = self._buffer[-1]
+        if isinstance(last, list):
+            last.append(row)
+        else:
+            self._buffer.append([row])
+        self._buffered += 1
         self._beside.append(carried)
         self._chars += sum(len(value) for value in row if isinstance(value, str))
         if isinstance(carried, Kept):
@@ -83,12 +94,26 @@ class Table:
                     self._widen(field)
         else:
             self._chars += sum(len(value) for value in carried.values() if isinstance(value, str))
-        if len(self._buffer) >= GROUP_ROWS or self._chars >= GROUP_CHARS:
+        if self._buffered >= GROUP_ROWS or self._chars >= GROUP_CHARS:
             self._flush()
+
+    def extend(self, rows: pa.Table, carried: Sequence[Mapping[str, Any]] | None) -> None:
+        """Add rows that have the fixed columns with their types, and the carried ones of each."""
+        for start in range(0, len(rows), GROUP_ROWS):
+            part = rows.slice(start, GROUP_ROWS)
+            self._buffer.append(part)
+            self._buffered += len(part)
+            self._beside += carried[start : start + GROUP_ROWS] if carried else [{}] * len(part)
+            self._chars += part.nbytes
+            for batch in {id(each.batch): each.batch for each in carried or () if isinstance(each, Kept)}.values():
+                for field in batch.schema:
+                    self._widen(field)
+            if self._buffered >= GROUP_ROWS or self._chars >= GROUP_CHARS:
+                self._flush()
 
     def close(self) -> None:
         """Write what is left; the file is whole then, also without a row."""
-        if self._buffer or not self._pieces:
+        if self._buffered or not self._pieces:
             self._flush()
         if self._writer:
             self._writer.close()
@@ -100,6 +125,16 @@ class Table:
         for piece in self._pieces:
             piece.unlink()
 
+    def settle(self, change: Settle) -> None:
+        """Replace the rows of the closed file, a row group at a time, by what `change` makes of them."""
+        before = self.path.with_suffix(".unsettled")
+        self.path.rename(before)
+        with pq.ParquetFile(before) as file, _writer(self.path, file.schema_arrow) as out:
+            for number in range(file.num_row_groups):
+                group = change(file.read_row_group(number))
+                out.write_table(group, row_group_size=max(len(group), 1))
+        before.unlink()
+
     def abandon(self) -> None:
         """Give up; the file may be anything."""
         if self._writer:
@@ -107,12 +142,39 @@ class Table:
                 self._writer.close()
 
     def _flush(self) -> None:
-        values = zip(*self._buffer, strict=True) if self._buffer else [()] * len(self._fixed)
-        arrays: list[Any] = [
-            _array(list(column), field.type) for column, field in zip(values, self._fixed, strict=True)
-        ]
+        runs = [_columns(run, self._fixed) for run in self._buffer if len(run)] or [_columns([], self._fixed)]
+        arrays: list[Any] = [pa.chunked_array(parts) for parts in map(list, zip(*runs, strict=True))]
         arrays += self._carried_columns()
         fields = [*self._fixed, *self._carried.values()]
+        self._write(fields, arrays, self._buffered)
+        self._buffer, self._buffered, self._beside, self._chars, self._last = [[]], 0, [], 0, None
+
+    def gather(self, parts: Sequence[pa.Table], order: pa.Array[Any]) -> None:
+        """Add the rows of tables that were written here before, in the order of these places in all of them; columns
+        that one of them lacks are null there. Not to be mixed with `append`."""
+        if not len(order):
+            return
+        fields: list[pa.Field[Any]] = []
+        arrays = []
+        for field in [*self._fixed, *self._carried.values()]:
+            kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+            columns = [_gathered(part, field.name, kind) for part in parts]
+            if any(unfit for _, unfit in columns):
+                kind = pa.string()
+                field = self._carried[field.name] = field.with_type(kind)  # noqa: PLW2901 - it is another one now
+                columns = [_gathered(part, field.name, kind) for part in parts]
+            whole: Any = pa.chunked_array([chunk for chunks, _ in columns for chunk in chunks], kind).take(order)
+            if kind != field.type and pa.types.is_dictionary(field.type):
+                whole = whole.combine_chunks().dictionary_encode()
+                whole = pa.DictionaryArray.from_arrays(
+                    whole.indices.cast(field.type.index_type), whole.dictionary, ordered=field.type.ordered
+                )
+            fields.append(field)
+            arrays.append(whole)
+        self._write(fields, arrays, len(order))
+
+    def _write(self, fields: Sequence[pa.Field[Any]], arrays: list[Any], rows: int) -> None:
+        """Write a row group."""
         arrays = [self._with_dictionary(field.name, array) for field, array in zip(fields, arrays, strict=True)]
         schema = pa.schema([field.with_type(array.type) for field, array in zip(fields, arrays, strict=True)])
         if self._writer is None or self._schema != schema:
@@ -121,9 +183,8 @@ class Table:
             self._pieces.append(self.path.with_suffix(f".{len(self._pieces)}"))
             self._writer = _writer(self._pieces[-1], schema)
             self._schema = schema
-        self._writer.write_table(pa.table(arrays, schema=schema), row_group_size=max(len(self._buffer), 1))
-        self.rows += len(self._buffer)
-        self._buffer, self._beside, self._chars, self._last = [], [], 0, None
+        self._writer.write_table(pa.table(arrays, schema=schema), row_group_size=max(rows, 1))
+        self.rows += rows
 
     def _carried_columns(self) -> list[pa.ChunkedArray[Any]]:
         """The carried columns of the buffered rows, in types that hold what came until now."""
@@ -273,11 +334,30 @@ def _held(kind: pa.DataType) -> pa.DataType:
         return pa.string()
 
 
+def _gathered(part: pa.Table, name: str, kind: pa.DataType) -> tuple[list[Any], bool]:
+    """The column's chunks as `kind`, and whether some values do not fit it."""
+    if name not in part.schema.names:
+        nothing: Any = pa.nulls(part.num_rows).cast(kind)
+        return [nothing], False
+    chunks = [_plain(chunk) for chunk in part[name].chunks]
+    chunks = [chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk for chunk in chunks]
+    fitted = [as_type(chunk, kind) for chunk in chunks]
+    return [chunk for chunk, _ in fitted], any(unfit for _, unfit in fitted)
+
+
 def _plain(array: Any) -> Any:
     """Run-end and dictionary encoding taken off, which casts do not look through."""
     if pa.types.is_run_end_encoded(array.type):
         return _plain(pc.call_function("run_end_decode", [array]))
     return array
+
+
+def _columns(run: list[tuple[Any, ...]] | pa.Table, schema: pa.Schema) -> list[pa.Array[Any]]:
+    """The columns of rows with a schema's types."""
+    if isinstance(run, pa.Table):
+        return [pa.concat_arrays(column.unify_dictionaries().chunks) for column in run.columns]
+    values = zip(*run, strict=True) if run else [()] * len(schema)
+    return [_array(list(column), field.type) for column, field in zip(values, schema, strict=True)]
 
 
 def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array[Any]:

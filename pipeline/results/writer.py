@@ -1,14 +1,9 @@
-"""A run's tables: rows from finished documents, written aside, then visible all at once."""
+"""The rows of a finished document, for all of a run's tables."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
@@ -17,24 +12,24 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
-from docreduce.results.schema import CALLS, CHUNKS, DOCUMENTS, TableSpec, coerce, text_of
-from docreduce.results.table import Table
-from docreduce.storage import commit_folder, fsync_folder, machine_errors
+from docreduce.results.copied import copied
+from docreduce.results.dataset import Dataset
+from docreduce.results.previous import Unchanged
+from docreduce.results.schema import CALLS, CHUNKS, DOCUMENTS, Settle, TableSpec, coerce
+from docreduce.storage import machine_errors
 from docreduce.values import Attempt, Billing, Result
-from docreduce.values.unicode import well_formed
 
 __all__ = ["DatasetWriter", "DocumentRow"]
 
-_UNSAFE = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
 _TOKENS = attrgetter("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRow:
     """A finished document, whatever became of it, without its text. `attempts`: all of its calls, reused answers too;
-    a reused one's `cost_pusd` is what it once cost. `shares`: what it bears of them and of others' where calls served
+    a reused one's `cost_pusd` is what it once cost. `change` (new, changed, same) is since the last complete run,
+    `digest` one of what it says, `packed_with` the first of the documents that shared its requests. `shares`: what it
+    bears of them and of others' where calls served
     several documents; such a call stands once, with the first of them. `columns`: the kept ones."""
 
     document_id: str
@@ -43,6 +38,9 @@ class DocumentRow:
     attempts: Sequence[Attempt] = ()
     shares: Sequence[Attempt] | None = None
     row: int | None = None
+    change: str = "new"
+    digest: str | None = None
+    packed_with: str | None = None
     media_type: str | None = None
     chars: int | None = None
     source_tokens: int | None = None
@@ -78,34 +76,36 @@ class DatasetWriter:
         csv: bool = False,
         pinned: pa.Schema | None = None,
     ) -> None:
-        self.final = output / job_name / run_id
-        self._staging = self.final.with_name(f".{run_id}.partial")
         self._specs = tables
-        self._csv = csv
-        with machine_errors(self.final):
-            self.final.parent.mkdir(parents=True, exist_ok=True)
-            fsync_folder(output)
-            for leftover in self.final.parent.glob(".*.partial"):  # of runs that died; the ledger's lock is ours
-                _remove(leftover)
-            self._staging.mkdir()
         schemas = {"documents": DOCUMENTS, "chunks": CHUNKS, "calls": CALLS}
         schemas |= {name: spec.schema for name, spec in tables.items()}
         self._carrying = {"documents", *(name for name, spec in tables.items() if spec.kept)}
-        self._tables = {
-            name: Table(self._staging / f"{name}.parquet", schema, pinned if name in self._carrying else None)
-            for name, schema in schemas.items()
-        }
+        kept = dict.fromkeys(self._carrying, pinned)
+        self._dataset = Dataset(output, job_name, run_id, schemas, kept, csv=self._carrying if csv else ())
+        self._tables, self.final = self._dataset.tables, self._dataset.final
 
     @property
     def kept_columns(self) -> pa.Schema:
         """The kept columns of the documents so far and their types: what the next run should take for `pinned`."""
         return self._tables["documents"].carried
 
-    def write(self, done: DocumentRow) -> None:
-        """Add a document's rows to all tables; in the order of the input, that of the files. Writes a row group now and
-        then, some 20 ms."""
-        rows: dict[str, Iterable[tuple[Any, ...]]]
-        rows = {"documents": [_document(done)], "chunks": _chunks(done), "calls": _calls(done)}
+    def write(self, done: DocumentRow | Unchanged) -> None:
+        """Add a document's rows to all tables, or those of an unchanged stretch; in the order of the input, that of the
+        files. Writes a row group now and then, some 20 ms."""
+        with machine_errors(self.final):
+            if isinstance(done, Unchanged):
+                for name, table in self._tables.items():
+                    copies, beside = copied(done, name, table.schema)
+                    table.extend(copies, beside if name in self._carrying else None)
+                return
+        self._write(done, {"documents": [_document(done)], "chunks": _chunks(done), "calls": _calls(done)})
+
+    def write_group(self, done: DocumentRow) -> None:
+        """Add the rows of a group of documents, which is itself none: its calls and those of the kind's tables."""
+        self._write(done, {"calls": _calls(done)})
+
+    def _write(self, done: DocumentRow, ours: Mapping[str, Iterable[tuple[Any, ...]]]) -> None:
+        rows = dict(ours)
         rows |= {name: _own(done, name, spec) for name, spec in self._specs.items()}
         with machine_errors(self.final):
             for name, found in rows.items():
@@ -113,34 +113,24 @@ class DatasetWriter:
                 for row in found:
                     self._tables[name].append(row, carried)
 
-    def commit(self, manifest: Mapping[str, Any], *, promote: bool = True) -> Path:
-        """Make the run visible, with `manifest` and its `files` as run.json; the run's folder. `columns_as_text` in it
-        names kept columns that came in types which only text holds together.
+    def commit(
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        promote: bool = True,
+        settle: Mapping[str, Settle] = MappingProxyType({}),
+    ) -> Path:
+        """As `Dataset.commit`."""
+        return self._dataset.commit(manifest, promote=promote, settle=settle)
 
-        `latest` moves to it with `promote`, or if there was none."""
-        with machine_errors(self.final):
-            for table in self._tables.values():
-                table.close()
-            files = [_file(table.path, table.rows) for table in self._tables.values()]
-            if self._csv:
-                tables = [table for name, table in self._tables.items() if name in self._carrying]
-                files += [_file(_write_csv(table.path), table.rows) for table in tables]
-            as_text = self._tables["documents"].as_text
-            whole = {**manifest, **({"columns_as_text": as_text} if as_text else {}), "files": files}
-            text = orjson.dumps(well_formed(whole), option=orjson.OPT_INDENT_2)
-            (self._staging / "run.json").write_bytes(text)
-            commit_folder(self._staging, self.final)
-            latest = self.final.with_name("latest")
-            if promote or not os.path.lexists(latest):
-                _point(latest, self.final.name)
-        return self.final
+    @property
+    def blocked(self) -> str | None:
+        """As `Dataset.blocked`."""
+        return self._dataset.blocked
 
     def discard(self) -> None:
         """Leave nothing of what is not committed."""
-        for table in self._tables.values():
-            table.abandon()
-        with machine_errors(self.final):
-            _remove(self._staging)
+        self._dataset.discard()
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -156,6 +146,8 @@ def _document(done: DocumentRow) -> tuple[Any, ...]:
         done.document_id,
         done.uri,
         done.row,
+        done.change,
+        done.digest,
         result.status,
         result.error_kind,
         result.error,
@@ -170,6 +162,8 @@ def _document(done: DocumentRow) -> tuple[Any, ...]:
         _usd(_sum(attempts, "charged")),
         _usd(_sum(attempts, "unknown")),
         _usd(_sum(attempts, "reused")),
+        done.packed_with,
+        orjson.dumps(result.counts, option=orjson.OPT_SORT_KEYS).decode() if result.counts else None,
         result.summary,
     )
 
@@ -213,49 +207,3 @@ def _sum(attempts: Sequence[Attempt], billing: Billing) -> int:
 
 def _usd(pusd: int) -> Decimal:
     return Decimal(pusd).scaleb(-12)
-
-
-def _file(path: Path, rows: int) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": path.name, "rows": rows, "bytes": path.stat().st_size, "sha256": digest}
-
-
-def _write_csv(table: Path) -> Path:
-    """The same table as CSV (RFC 4180, UTF-8) beside it, safe to open in a spreadsheet."""
-    path = table.with_suffix(".csv")
-    with pq.ParquetFile(table) as source, path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow([_cell(name) for name in source.schema_arrow.names])
-        for batch in source.iter_batches(batch_size=1000):
-            out.writerows([_cell(value) for value in row.values()] for row in batch.to_pylist())
-    return path
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_UNSAFE) else value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return f"{value:f}" if isinstance(value, Decimal) else text_of(value)
-
-
-def _point(latest: Path, name: str) -> None:
-    """Let `latest` name the run, in one step: a link, or a text file where links cannot be."""
-    beside = latest.with_name(".latest.partial")
-    _remove(beside)
-    try:
-        beside.symlink_to(name, target_is_directory=True)
-    except (OSError, NotImplementedError):
-        beside.write_text(f"{name}\n", encoding="utf-8")
-    beside.replace(latest)
-    fsync_folder(latest.parent)
-
-
-def _remove(place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    else:
-        place.unlink(missing_ok=True)

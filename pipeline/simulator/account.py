@@ -53,7 +53,13 @@ class Stats:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    flex_input_tokens: int = 0
+    flex_output_tokens: int = 0
+    batches: int = 0
+    batch_input_tokens: int = 0
+    batch_output_tokens: int = 0
     unseen_calls: int = 0
     unseen_input_tokens: int = 0
     unseen_output_tokens: int = 0
@@ -91,9 +97,13 @@ class Stats:
             self.unique_ok += 1
 
     def cost_pusd(self, settings: Settings) -> int:
-        """What all billed tokens cost at the settings' prices, in pico-dollars."""
+        """What all billed tokens cost at the settings' prices, in pico-dollars: by batch or flex the half."""
         rates = (round(settings.input_usd_per_million * 10**6), round(settings.output_usd_per_million * 10**6))
-        return self.input_tokens * rates[0] + self.output_tokens * rates[1]
+        batched = (self.batch_input_tokens + self.flex_input_tokens) * rates[0]
+        batched += (self.batch_output_tokens + self.flex_output_tokens) * rates[1]
+        kept = (self.cache_write_tokens * 25 - self.cached_input_tokens * 90) * rates[0] // 100
+        whole = self.input_tokens * rates[0] + self.output_tokens * rates[1]
+        return whole - batched // 2 + kept * settings.prompt_cache
 
     def as_dict(self, settings: Settings) -> dict[str, Any]:
         """The figures of `GET /stats`; times are seconds since the start."""

@@ -17,7 +17,7 @@ from docreduce.values.errors import DocreduceError, JobError
 
 __all__ = ["load_settings", "simulate"]
 
-PAIRS = ("faults", "fault_at")  # given as --fault NAME=RATE and --fault-at N=NAME
+PAIRS = ("faults", "fault_at", "batch_faults")  # given as --fault NAME=RATE and --fault-at N=NAME
 
 
 def _options(command: Any) -> Any:
@@ -41,6 +41,7 @@ Faults that cost nothing: {", ".join(sorted(FREE_FAULTS))}. Billed ones: {", ".j
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file of settings; options win.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME=RATE", help="Share of calls that show a fault.")
 @click.option("--fault-at", multiple=True, metavar="N=NAME", help="The n-th accepted call shows a fault.")
+@click.option("--batch-fault", "batch_faults", multiple=True, metavar="NAME=RATE", help="Share of whole batches.")
 @_options
 def simulate(config: Path | None, **given: Any) -> None:
     """A provider on loopback with limits, latency and faults: the OpenAI, Anthropic and ModelsLab dialects.

@@ -43,7 +43,10 @@ STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One request, whatever its dialect. `schema` is the answer's JSON Schema, in its own field (`structured` says
-    which) or quoted in the system prompt; `tool` names the tool to call."""
+    which) or quoted in the system prompt; `tool` names the tool to call. `keeps`: what of the input is to be
+    kept in a cache: all up to its last breakpoint; with OpenAI's form, where none is set, all of it. `tier`: the
+    service tier that
+    is asked for."""
 
     service: Service
     model: str
@@ -53,6 +56,8 @@ class Ask:
     structured: Structured | None = None
     schema: Mapping[str, Any] | None = None
     tool: str | None = None
+    keeps: str | None = None
+    tier: str | None = None
 
     @property
     def text(self) -> str:
@@ -69,6 +74,7 @@ class Said:
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    written_tokens: int = 0
     reasoning_tokens: int = 0
 
 
@@ -104,7 +110,24 @@ def parse_ask(service: Service, body: Mapping[str, Any]) -> Ask:
         structured=structured,
         schema=schema,
         tool=tool,
+        keeps=_kept(service, body, messages),
+        tier=body.get("service_tier"),
     )
+
+
+def _kept(service: Service, body: Mapping[str, Any], messages: list[Message]) -> str | None:
+    """The input up to its last breakpoint, in the order tools, system, messages; None where nothing is kept."""
+    tools = body.get("tools") or ()
+    parts = [(json.dumps(tool, sort_keys=True), "cache_control" in tool) for tool in tools]
+    for content in (body.get("system"), *(m["content"] for m in body["messages"])):
+        for block in content if isinstance(content, list) else [content] if content else []:
+            marked = isinstance(block, dict) and bool({"cache_control", "prompt_cache_breakpoint"} & block.keys())
+            parts.append((block["text"] if isinstance(block, dict) else block, marked))
+    last = max((at for at, (_, marked) in enumerate(parts) if marked), default=None)
+    explicit = service == "anthropic" or (body.get("prompt_cache_options") or {}).get("mode") == "explicit"
+    if last is None and explicit:
+        return None
+    return "\n".join(text for text, _ in parts[: None if last is None or not explicit else last + 1])
 
 
 def _schema_within(prompt: str) -> Mapping[str, Any] | None:
@@ -127,8 +150,9 @@ def _chat_usage(said: Said) -> dict[str, Any]:
         "completion_tokens": said.output_tokens,
         "total_tokens": said.input_tokens + said.output_tokens,
     }
-    if said.cached_tokens:
-        usage["prompt_tokens_details"] = {"cached_tokens": said.cached_tokens}
+    if said.cached_tokens or said.written_tokens:
+        details = {"cached_tokens": said.cached_tokens, "cache_write_tokens": said.written_tokens}
+        usage["prompt_tokens_details"] = {name: number for name, number in details.items() if number}
     if said.reasoning_tokens:
         usage["completion_tokens_details"] = {"reasoning_tokens": said.reasoning_tokens}
     return usage
@@ -136,7 +160,10 @@ def _chat_usage(said: Said) -> dict[str, Any]:
 
 def _messages_usage(said: Said) -> dict[str, int]:
     # Anthropic's input_tokens leave out what came from the cache.
-    usage = {"input_tokens": said.input_tokens - said.cached_tokens, "output_tokens": said.output_tokens}
+    fresh = said.input_tokens - said.cached_tokens - said.written_tokens
+    usage = {"input_tokens": fresh, "output_tokens": said.output_tokens}
+    if said.written_tokens:
+        usage["cache_creation_input_tokens"] = said.written_tokens
     return usage | ({"cache_read_input_tokens": said.cached_tokens} if said.cached_tokens else {})
 
 
@@ -169,6 +196,8 @@ def answer_body(ask: Ask, said: Said, number: int, *, with_usage: bool = True) -
             "choices": [{"index": 0, "message": message, "finish_reason": said.finish}],
             "usage": _chat_usage(said),
         }
+        if ask.tier:
+            body["service_tier"] = ask.tier
     if not with_usage:
         del body["usage"]
     return body

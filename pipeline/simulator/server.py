@@ -53,6 +53,11 @@ class Server:
         if control is not None:
             return control
         simulated = self.simulated
+        found = simulated.batches.answer(request.method, request.path, request.query_string, body, self.now())
+        if found is None:
+            return _aborted(request)
+        if found:
+            return web.Response(status=int(found[0]), body=found[1], content_type="application/json")
         call = simulated.receive(request, body, self.now())
         if isinstance(call, web.Response):
             return call
@@ -68,6 +73,7 @@ class Server:
     def _control(self, request: web.Request, body: bytes) -> web.Response | None:
         match request.method, request.path:
             case "GET", "/stats":
+                self.simulated.batches.advance(self.now())
                 return response(200, self.stats())
             case "POST", "/stats/reset":
                 self.reset()

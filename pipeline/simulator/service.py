@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,10 @@ import orjson
 from aiohttp import web
 from docreduce.simulator.account import Bucket, Stats
 from docreduce.simulator.answers import Answerer, echo
+from docreduce.simulator.batches import SPOILT, STATUSES, BatchRoom
 from docreduce.simulator.dialects import Ask, Said, Shape, error_body, parse_ask, rate_headers, wait_hint
 from docreduce.simulator.settings import FREE_FAULTS, UNSEEN_FAULTS, Hint, Service, Settings
+from docreduce.values import CACHED_FROM_TOKENS
 
 __all__ = ["Call", "Simulated", "response"]
 
@@ -63,6 +66,9 @@ class Simulated:
         self.stats = Stats()
         self.attempts: dict[int, int] = {}
         self.buckets: dict[str, Bucket] = {}
+        self.flexed = 0  # calls of the flex tier
+        self.kept: dict[str, int] = {}  # prefixes in the cache, with their tokens
+        self.batches = BatchRoom(self, time.time)
         limits = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
         for name, limit in limits.items():
             if limit is not None:
@@ -147,7 +153,11 @@ class Simulated:
         if settings.queue_limit is not None and stats.in_flight >= settings.queue_limit:
             message = f"Rate limit exceeded. Maximum {settings.queue_limit} queued requests allowed."
             return self._limited(ask, message, settings.retry_after_s)
-        call = self._draw(ask, digest, input_tokens)
+        if ask.tier == "flex":
+            self.flexed += 1
+            if random.Random(f"{settings.seed}:flex:{self.flexed}").random() < settings.flex_refused:  # noqa: S311
+                return self._reject(ask, 429, "Resource Unavailable", "resource_unavailable")
+        call = self._cached(self._draw(ask, digest, input_tokens))
         needs = {"requests": 1, "tokens": call.said.input_tokens + call.said.output_tokens}
         waits = {name: bucket.wait_s(needs[name], now) for name, bucket in self.buckets.items()}
         name, wait_s = max(waits.items(), key=lambda item: item[1], default=("", 0.0))
@@ -215,6 +225,27 @@ class Simulated:
         said = self._spoilt(said, fault, ask.max_output_tokens)
         return Call(ask=ask, number=number, digest=digest, fault=fault, latency_s=latency_s, said=said)
 
+    def drawn(self, ask: Ask, digest: int) -> Call:
+        """The next call, accepted as the line of a batch: only faults that a line can show."""
+        call = self._draw(ask, digest, self._input_tokens(ask))
+        if call.fault is not None and call.fault not in STATUSES | SPOILT | {"overflow"}:
+            settings = replace(self.settings, faults={}, fault_at={})
+            call = Simulated(settings, self.answerer, self.count)._draw(ask, digest, self._input_tokens(ask))
+        self.stats.accepted += 1
+        self.attempts[digest] = self.attempts.get(digest, 0) + 1
+        return replace(call, number=self.stats.accepted)
+
+    def _cached(self, call: Call) -> Call:
+        """The call with what it reads from the cache, or writes to it."""
+        keeps = call.ask.keeps
+        if not self.settings.prompt_cache or keeps is None or not call.said.input_tokens:
+            return call
+        tokens = min(self._tokens(keeps), call.said.input_tokens)
+        if tokens < CACHED_FROM_TOKENS:
+            return call
+        name = {"cached_tokens" if keeps in self.kept else "written_tokens": tokens}
+        return replace(call, said=replace(call.said, **name))  # type: ignore[arg-type]
+
     def _spoilt(self, said: Said, fault: str | None, most: int) -> Said:
         """What is said with `fault`, in `most` tokens; free ones say and cost nothing."""
         text = said.text
@@ -241,6 +272,12 @@ class Simulated:
         fault, said = call.fault, call.said
         made = int(said.output_tokens * share)
         tokens = (said.input_tokens, made, said.cached_tokens, min(said.reasoning_tokens, made))
+        if call.ask.tier == "flex":
+            self.stats.flex_input_tokens += said.input_tokens
+            self.stats.flex_output_tokens += made
+        self.stats.cache_write_tokens += said.written_tokens
+        if said.written_tokens and call.ask.keeps is not None:
+            self.kept[call.ask.keeps] = said.written_tokens
         outcome = fault or ("ok" if arrived else "abandoned")
         self.stats.bill(outcome, tokens, seen=arrived and fault not in UNSEEN_FAULTS)
         if arrived and fault in (None, "slow"):

@@ -28,6 +28,9 @@ UNSEEN_FAULTS = frozenset(["hang_billed", "reset_billed", "truncated", "huge", "
 """The answer is generated and billed, and the client never learns the usage."""
 BILLED_FAULTS = UNSEEN_FAULTS | frozenset(["slow", "empty", "cut", "repeat", "invalid_json", "filter"])
 """Billed: the answer is made, and what arrives is spoilt or late."""
+BATCH_FAULTS = frozenset(["failed", "expired", "unseen", "lost", "refused"])
+"""Of a whole batch: refused on validation, out of time, made though nobody hears of it, never arrived, refused with
+429."""
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -44,7 +47,12 @@ class Settings:
     four UTF-8 bytes as one. `latency_s`, `output_words`: lognormal medians with
     `latency_sigma`, `output_sigma`. `answer`: echo, extractive, or gold with `gold`, its labels. `hint`: how a 429
     of a limit tells its wait. `refuse`: forms of structured output answered 400. `keys`: those accepted, empty for all.
-    `fault_at`: the n-th accepted call (from 1) shows that fault. `outage_s`: from, until, in seconds from the start."""
+    `fault_at`: the n-th accepted call (from 1) shows that fault. `outage_s`: from, until, in seconds from the start.
+    `flex_refused`: the share of calls of the flex tier, which costs the half, that find no capacity.
+    `prompt_cache`: keep prefixes of 1,024 tokens and more, as Anthropic and OpenAI's newest models do: written at 1.25
+    of the input price, read at 0.1 once an answer to the write has begun. `batch_s`: how long a provider batch takes,
+    which stands for its 24 hours; `batch_faults`: shares of whole batches
+    that show a fault."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -88,13 +96,20 @@ class Settings:
     slow_s: Amount = 2.0
     huge_bytes: Positive = 64_000_000
     outage_s: tuple[Amount, Amount] | None = None
+    flex_refused: Rate = 0.0
+    prompt_cache: bool = False
+    batch_s: Amount = 1.0
+    batch_faults: Mapping[str, Rate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = FREE_FAULTS | BILLED_FAULTS
         unknown = {*self.faults, *self.fault_at.values()} - known
         if unknown:
             raise ValueError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
-        if sum(self.faults.values()) > 1:
+        unknown = {*self.batch_faults} - BATCH_FAULTS
+        if unknown:
+            raise ValueError(f"no such batch fault: {', '.join(sorted(unknown))}; there are {sorted(BATCH_FAULTS)}")
+        if sum(self.faults.values()) > 1 or sum(self.batch_faults.values()) > 1:
             raise ValueError("the rates of all faults add up to more than 1")
         if self.answer == "gold" and not self.gold:
             raise ValueError('answer = "gold" needs gold, a file of labels')

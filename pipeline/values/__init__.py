@@ -15,9 +15,10 @@ from docreduce.values.replies import (
     Reply,
     Usage,
 )
-from docreduce.values.requests import FRAME_TOKENS, Message, Request, Stage
+from docreduce.values.requests import CACHED_FROM_TOKENS, FRAME_TOKENS, Message, Request, Stage
 
 __all__ = [
+    "CACHED_FROM_TOKENS",
     "FRAME_TOKENS",
     "STOPPING",
     "UNSENT",

@@ -37,15 +37,17 @@ class Mark:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One text to work on. `id` is a hash of what the document is, or its name, never of where it stands; `digest`
-    one of its text; `place` where it stands in the input, from 0.
+    one of what it says; `place` where it stands in the input, from 0.
 
-    `doubt` is what a reader is unsure of (a word for programs, and a sentence): the document is partial at best.
+    `change` says what it is since the last complete run: new, changed or same. `doubt` is what a reader is unsure of (a
+    word for programs, and a sentence): the document is partial at best.
     `row` is the 0-based row in its table, None for a file; `columns` are the kept columns of that row."""
 
     id: str
     uri: str
     text: str
     digest: str = ""
+    change: str = "new"
     place: int = 0
     media_type: str
     row: int | None = None

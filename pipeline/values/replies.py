@@ -58,12 +58,13 @@ class Cause(StrEnum):
     BUDGET = "budget"
     DEADLINE = "deadline"
     STOPPED = "stopped"
+    WAITING = "waiting"  # it is out in a provider's batch: a later run fetches the answer
     TOO_LARGE = "too_large"  # larger than the token limit of a whole minute
 
 
 STOPPING = frozenset({Cause.AUTHENTICATION, Cause.CREDIT, Cause.PERMISSION, Cause.UNKNOWN_MODEL, Cause.QUOTA})
 """Refusals for good: they close a route."""
-UNSENT = STOPPING | {Cause.BUDGET, Cause.DEADLINE, Cause.STOPPED, Cause.UNREACHABLE}
+UNSENT = STOPPING | {Cause.BUDGET, Cause.DEADLINE, Cause.STOPPED, Cause.UNREACHABLE, Cause.WAITING}
 """Causes that say nothing about the document: its run ended before it was done, and the next one goes on."""
 
 
@@ -105,7 +106,8 @@ class RateInfo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A service's whole answer to one attempt, or one cut by its limit (`length`). `usage` is None where the service
-    sent none; `finish` is its own word for why it ended, `service_tier` what served it; `truncated`: by its own count
+    sent none; `finish` is its own word for why it ended, `service_tier` what served it, `batch` the provider's batch
+    it came in; `truncated`: by its own count
     of the input it read far less than it was sent."""
 
     text: str
@@ -113,6 +115,7 @@ class Answer:
     usage: Usage | None
     finish: str | None = None
     service_tier: str | None = None
+    batch: str | None = None
     http_status: int | None = None
     request_id: str | None = None
     rate: RateInfo | None = None
@@ -133,6 +136,7 @@ class Rejection:
     usage: Usage | None = None
     finish: str | None = None
     service_tier: str | None = None
+    batch: str | None = None
     http_status: int | None = None
     request_id: str | None = None
     retry_after_s: float | None = None

@@ -9,12 +9,16 @@ from typing import Literal, TypeAlias
 
 import orjson
 
-__all__ = ["FRAME_TOKENS", "Message", "Request", "Stage"]
+__all__ = ["CACHED_FROM_TOKENS", "FRAME_TOKENS", "Message", "Request", "Stage"]
 
 Stage: TypeAlias = Literal["map", "reduce", "repair", "resolve", "pass", "group"]
 
 FRAME_TOKENS = 10
 """Tokens a message's role and delimiters cost; about what ERNIE 4.5's and OpenAI's chat frames take."""
+
+CACHED_FROM_TOKENS = 1024
+"""The shortest prefix that most models keep in a cache (OpenAI's all, Anthropic's Sonnet); a breakpoint after a shorter
+one is ignored, and not billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,19 @@ class Request:
     tokens: int = field(default=0, compare=False)
     chunk: int | None = field(default=None, compare=False)
     serves: Sequence[int] = field(default=(0,), compare=False)
+
+    @property
+    def prefix(self) -> str:
+        """Digest of all that stands before the last message: what requests about different texts share."""
+        said = orjson.dumps([[[m.role, m.content] for m in self.messages[:-1]], self.schema])
+        return hashlib.sha256(said).hexdigest()[:16]
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Of `tokens`, those before the last message, by their share of the bytes."""
+        before = sum(len(m.content.encode()) for m in self.messages[:-1]) + len((self.schema or "").encode())
+        last = len(self.messages[-1].content.encode())
+        return self.tokens * before // max(1, before + last)
 
     @property
     def key(self) -> str:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["printable", "well_formed"]
+__all__ = ["printable", "well_formed", "written"]
+
+
+def written(raw: bytes) -> str:
+    """The text of a file that a user wrote: UTF-8, or UTF-16 where its mark says so (Windows PowerShell), no mark left.
+
+    Raises UnicodeDecodeError."""
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return raw.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n")
 
 
 def well_formed(value: Any) -> Any:

@@ -101,12 +101,11 @@ def written(manifest: dict[str, Any], table: str) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Spans:
-    """Gold spans there are, records written, records that are a gold span at its place, second looks at a border."""
+    """Gold spans there are, records written, records that are a gold span at its place."""
 
     gold: int
     written: int
     right: int
-    resolved: int
 
 
 def gold_spans(folder: Path, url: str, contracts: Path, files: Sequence[str], tokens: int, overlap: int) -> Spans:
@@ -120,7 +119,7 @@ def gold_spans(folder: Path, url: str, contracts: Path, files: Sequence[str], to
     labels = pl.read_parquet(contracts / "gold_labels.parquet").filter(pl.col("present"), pl.col("file").is_in(files))
     wanted = {(row["file"], row["category"], row["answer_text"]): row for row in labels.iter_rows(named=True)}
     texts = {file: (contracts / "txt" / file).read_bytes().decode() for file in files}
-    evidence = written(manifest, "evidence").filter(pl.col("field").cast(str) == "text")
+    evidence = written(manifest, "evidence").filter(pl.col("field").cast(str) == "text", pl.col("chosen"))
     records = written(manifest, "records").join(written(manifest, "documents"), on="document_id", suffix="_")
     found = records.join(evidence, on=["document_id", "item"], how="left", suffix="_e").rows(named=True)
     assert len(found) == len(records), "one quote a span"
@@ -134,20 +133,19 @@ def gold_spans(folder: Path, url: str, contracts: Path, files: Sequence[str], to
         again = label["n_occurrences"] > 1 and texts[file][row["char_start"] : row["char_end"]] == row["text"]
         if same or again:
             right.add((file, row["category"], row["text"]))
-    resolved = written(manifest, "calls").filter(pl.col("stage").cast(str) == "resolve").height
-    return Spans(len(wanted), len(records), len(right), resolved)
+    return Spans(len(wanted), len(records), len(right))
 
 
 def gold(data: Path, folder: Path, *, short: bool) -> None:
     contracts = data / "contracts"
     files = sorted(path.name for path in (contracts / "txt").iterdir())[: 5 if short else None]
-    print("chunk tokens  overlap  gold spans  recall  precision  second looks")
+    print("chunk tokens  overlap  gold spans  recall  precision")
     with simulator(answer="gold", gold=contracts / "gold_labels.parquet") as url:
         for tokens in (1_000, 8_000, 100_000):
             for overlap in (0, 200):
                 one = gold_spans(folder, url, contracts, files, tokens, overlap)
                 recall, precision = one.right / one.gold, one.right / one.written
-                print(f"{tokens:12,} {overlap:8} {one.gold:11,} {recall:7.4f} {precision:10.4f} {one.resolved:13,}")
+                print(f"{tokens:12,} {overlap:8} {one.gold:11,} {recall:7.4f} {precision:10.4f}")
     offline_contracts(contracts, folder, files)
 
 

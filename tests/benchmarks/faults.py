@@ -44,6 +44,7 @@ from rig import (
     POINTS,
     Case,
     Child,
+    Failing,
     Findings,
     Service,
     books,
@@ -436,6 +437,37 @@ def read_only_midway(lab: Lab, after_s: float, pattern: str) -> Findings:
     return with_wrong(found, [] if told or mapped else [f"exit {code}"], case)
 
 
+def failing_calls(lab: Lab, stride: int, first: int = 1) -> Findings:
+    """Every `stride`-th call of SQLite and of the file system in a small run fails, one a run: exit 5 with the reason,
+    or a run that is complete all the same; the next run ends the work and pays for nothing twice."""
+    inputs = lab.folder / "small"
+    if not inputs.exists():
+        write_inputs(inputs, files=1, rows=3)
+    found = Findings()
+    total, at, results = 1, 0, None
+    ends: Counter[str] = Counter()
+    while at <= total:
+        lab.configure("summarize")
+        case = lab.case("summarize", inputs)
+        count = case.job.with_name("calls")
+        with watched(case) as half:
+            code = case.run(Child(fail=Failing(folder=str(case.output), at=at, count=str(count))))
+            calls = count.read_text().splitlines()
+            case.run()
+        if results is None:
+            total, results = len(calls), contents(case.runs()[-1])
+        one = judge(case, lab.service.stats(), results, documents=4, exact=False, half=half)
+        failed = calls[at - 1] if 0 < at <= len(calls) else "none"
+        ends[f"{failed}: exit {code}"] += 1
+        if code not in (0, 5):
+            one = with_wrong(one, [f"call {at}, {failed}: exit {code}"], case)
+        found.add(one)
+        at = at + stride if at else first
+    told = ", ".join(f"{name} × {times}" for name, times in sorted(ends.items()))
+    found.notes.append(f"{total} calls in a run; {told}")
+    return found
+
+
 def broken_lock(lab: Lab, how: str) -> Findings:
     """A second run is refused while one holds the ledger; a folder in the ledger's place is refused with a clear word;
     files that an older version left for a lock do not matter."""
@@ -488,6 +520,7 @@ def spoilt_ledger(lab: Lab, how: str, seed: int) -> Findings:
     lab.configure(kind)
     case = lab.case(kind)
     case.run()
+    case.forget()
     path = case.output / "ledger.sqlite"
     draw = random.Random(seed)
     raw = bytearray(path.read_bytes())
@@ -618,7 +651,7 @@ def outage(lab: Lab, seconds: float) -> Findings:
     stats = lab.service.stats()
     found = judge(case, stats, results, documents=DOCUMENTS, exact=True)
     found.notes.append(f"outage of {seconds:g} s: {stats['rejected'].get('outage', 0)} calls met it")
-    told = "resting" in case.text() or seconds < 20
+    told = "next in" in case.text() or "tries)" in case.text() or seconds < 20
     return with_wrong(found, [] if told else ["no line said what the run waits for"], case)
 
 
@@ -822,6 +855,11 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
         add(f"{number.name} at the start", [lambda lab, n=number, s=s: stopped_early(lab, n, s) for s in early])
     add("stop in a huge input", [lambda lab: stopped_in_a_huge_input(lab, 400_000)])
     add("stop among many files", [lambda lab: stopped_among_many_files(lab, 100_000 if full else 20_000)])
+    import waits
+
+    add("end from every wait", [lambda lab, n=name: waits.ended(lab, n) for name in waits.STATES])
+    failures = ["closed port", "unknown name", *waits.FAILURES]
+    add("dead services", [*(lambda lab, h=how: waits.dead(lab, h) for how in failures), waits.loading])
     add("nobody reads what is printed", [lambda lab: reader_gone(lab, full)])
     add("SIGHUP under nohup", [lambda lab: hung_up(lab, nohup=True)])
     add("SIGHUP", [lambda lab: hung_up(lab, nohup=False)])
@@ -833,6 +871,8 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
     moments = (0.0, 0.3, 0.6, 0.9) if full else (0.3,)
     for what, files in (("folders", "^$"), ("files", "(sqlite|-wal|parquet)$"), ("mapped file", "-shm$")):
         add(f"read-only midway, {what}", [lambda lab, t=t, f=files: read_only_midway(lab, t, f) for t in moments])
+    strides = [(4, first) for first in (1, 2, 3, 4)] if full else [(11, 1)]
+    add("a system call fails", [lambda lab, s=s, f=f: failing_calls(lab, s, f) for s, f in strides])
     add("broken lock", [lambda lab, h=how: broken_lock(lab, h) for how in ("garbage", "empty", "folder", "held")])
     add("clock jumps", [lambda lab, s=s: clock_jumps(lab, s) for s in (-86_400.0, 86_400.0 * 400)[: 2 if full else 1]])
     for how in ("one bit flipped", "flipped", "cut", "foreign", "database"):

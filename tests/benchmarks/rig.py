@@ -45,9 +45,18 @@ WORDS = [
     "steel",
 ]
 MONEY_COLUMNS = frozenset(
-    ["attempts", "input_tokens", "output_tokens", "cost_usd", "unknown_cost_usd", "reused_cost_usd", "reused_usd"]
+    [
+        "attempts",
+        "input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "unknown_cost_usd",
+        "reused_cost_usd",
+        "reused_usd",
+        "change",
+    ]
 )
-"""Columns of documents and records that say what this run spent; everything else must be equal."""
+"""Columns of documents and records that say what this run spent, and what was before it; all else must be equal."""
 os.environ[KEY_ENV] = KEY  # before the fork server starts
 
 # --- the child ----------------------------------------------------------------------------------------------------
@@ -78,16 +87,26 @@ POINTS: dict[str, tuple[str, ...]] = {
         "results.table:Table.close>",
     ),
     "manifest, commit": (
-        "results.writer:_file<",
-        "results.writer:commit_folder<",
+        "results.dataset:_file<",
+        "results.dataset:commit_folder<",
         "storage.local:fsync_folder<",
         "storage.local:fsync_folder>",
-        "results.writer:commit_folder>",
-        "results.writer:_point<",
-        "results.writer:_point>",
+        "results.dataset:commit_folder>",
+        "results.dataset:_point<",
+        "results.dataset:_point>",
     ),
 }
 """Where a run is killed, by phase: a function of the product, before (<) or after (>) its n-th call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failing:
+    """The `at`-th call of SQLite or of the file system for something in `folder` fails (0: none does); how many there
+    were is written to `count`."""
+
+    folder: str
+    at: int
+    count: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +117,7 @@ class Child:
     at: int = 1
     count: str | None = None
     clock_jump_s: float = 0.0
+    fail: Failing | None = None
 
 
 COMMAND = """
@@ -123,11 +143,51 @@ def enter(arguments: Sequence[str], output: str, child: Child) -> None:
         _arm(child, passed)
     if child.clock_jump_s:
         _jump_clock(child.clock_jump_s)
+    calls = _fail_at(child.fail) if child.fail else []
     try:
         main(list(arguments), prog_name="docreduce")
     finally:
+        if child.fail:
+            Path(child.fail.count).write_text("\n".join(calls), encoding="utf-8")
         if child.count:
             Path(child.count).write_text(json.dumps(passed), encoding="utf-8")
+
+
+def _fail_at(fail: Failing) -> list[str]:
+    """Let the call fail as a broken disk would; the names of all calls there are."""
+    import errno
+
+    calls: list[str] = []
+    lock = threading.Lock()
+
+    def passes(name: str) -> bool:
+        with lock:
+            calls.append(name)
+            return len(calls) == fail.at
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if passes(f"sqlite {sql.split(maxsplit=1)[0]}"):
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, *values)
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *args, **kwargs: connect(*args, **{"factory": Connection, **kwargs})  # type: ignore[assignment]
+
+    def watch(name: str) -> None:
+        original = getattr(os, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            ours = name == "fsync" or any(str(arg).startswith(fail.folder) for arg in args if not isinstance(arg, int))
+            if ours and passes(name):
+                raise OSError(errno.EIO, "Input/output error", str(args[0]))
+            return original(*args, **kwargs)
+
+        setattr(os, name, call)
+
+    for name in ("open", "fsync", "rename", "replace", "mkdir", "symlink", "unlink", "rmdir", "chmod"):
+        watch(name)
+    return calls
 
 
 def _arm(child: Child, passed: Counter[str]) -> None:
@@ -332,6 +392,13 @@ class Case:
         """The committed runs, the newest last."""
         return sorted((path.parent for path in self.output.glob("night/[!.]*/run.json") if not path.parent.is_symlink()),  # noqa: E501
                       key=lambda path: path.stat().st_mtime_ns)  # fmt: skip
+
+    def forget(self) -> None:
+        """As after a change of settings that asks the same: the next run takes no document over, and looks in the
+        ledger instead."""
+        for run in self.runs():
+            manifest = json.loads((run / "run.json").read_text(encoding="utf-8"))
+            (run / "run.json").write_text(json.dumps({**manifest, "settings_sha256": ""}), encoding="utf-8")
 
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""

@@ -39,7 +39,7 @@ def test_every_option_of_run_and_estimate_stands_in_the_readme() -> None:
 def test_every_exit_code_of_the_errors_and_of_runs_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     told = [int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)]
-    assert told == [0, 1, 2, 3, 4, 5, 7, 70, 130]
+    assert told == [0, 1, 2, 3, 4, 5, 6, 7, 70, 130]
 
 
 def test_help_imports_no_heavy_library() -> None:
@@ -133,6 +133,34 @@ def test_init_writes_a_job_that_loads_and_never_overwrites(tmp_path: Path, kind:
     again = invoke("init", path)
     assert again.exit_code == 2
     assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize("kind", ["summarize", "extract", "map"])
+@pytest.mark.parametrize("provider", ["modelslab", "openai", "anthropic"])
+def test_init_writes_a_job_for_every_provider_that_can_be_planned(tmp_path: Path, kind: str, provider: str) -> None:
+    from docreduce.config import load_job
+    from docreduce.engine.session import open_session
+
+    path = tmp_path / "job.toml"
+    assert invoke("init", path, "--kind", kind, "--provider", provider).exit_code == 0
+    job = load_job(path)
+    session = open_session(job)
+    assert job.model.provider == session.routes[0].dialect == provider
+    if provider == "openai":
+        assert job.model.base_url
+        assert session.routes[0].window == job.model.context_window
+        assert session.routes[0].pricing.output_pusd == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_job_file_is_read_as_windows_writes_it(tmp_path: Path, encoding: str) -> None:
+    from docreduce.config import load_job
+
+    path, mark = tmp_path / "job.toml", "\ufeff" if encoding == "utf-16-be" else ""
+    assert invoke("init", path).exit_code == 0
+    text = mark + path.read_text("utf-8").replace("\n", "\r\n")
+    path.write_bytes(text.encode(encoding))
+    assert load_job(path).kind == "summarize"
 
 
 def test_a_missing_key_is_told_by_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,6 @@ def test_the_job_hash_depends_on_settings_and_not_on_layout(tmp_path: Path) -> N
 
 def test_the_json_schema_names_every_table_of_the_contract() -> None:
     assert set(job_schema()["properties"]) == {
-        "name", "kind", "input", "model", "pricing", "limits", "chunking", "budget", "output",
+        "name", "kind", "input", "model", "pricing", "limits", "chunking", "reduce", "budget", "output",
         "summarize", "extract", "map",
     }  # fmt: skip

@@ -127,8 +127,15 @@ def test_what_is_about_the_text_is_not_retried_and_is_remembered(ledger: Ledger,
     played = play(decides, [request()], says(rejection(cause, decision)))
     assert len(played.sent) == 1
     assert decides.known({request().key: request()}) == played.outcomes
-    decides.retry_failed = True
+    decides.retry = "all"
     assert decides.known({request().key: request()}) == {}
+
+
+def test_thinking_that_took_all_the_room_is_paid_once_until_there_is_more(ledger: Ledger) -> None:
+    decides = desk(ledger)
+    played = play(decides, [request()], says(rejection(Cause.EMPTY, Decision.FAIL, billing="charged")))
+    assert len(played.sent) == 1
+    assert decides.known({request().key: request()}) == played.outcomes
 
 
 @pytest.mark.parametrize(

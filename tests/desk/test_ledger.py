@@ -86,9 +86,9 @@ def test_what_is_remembered_or_rejected_is_asked_again_only_with_retry_failed(pa
         known = answers(ledger, [good, bad, long.key])
         assert known[bad] == completion(2)
         assert known[long.key] == Failure(key=long.key, cause=Cause.CONTEXT_OVERFLOW, message="too long")
-        assert set(answers(ledger, [good, bad, long.key], retry_failed=True)) == {good}
+        assert set(answers(ledger, [good, bad, long.key], retry="all")) == {good}
         pay(ledger, 2, text="better")
-        assert answers(ledger, [bad], retry_failed=True)[bad].text == "better"
+        assert answers(ledger, [bad], retry="all")[bad].text == "better"
 
 
 def test_many_keys_are_looked_up_at_once(path: Path) -> None:
@@ -155,12 +155,12 @@ def test_a_job_carries_what_its_runs_spent_since_the_last_complete_one(path: Pat
 def test_a_run_whose_process_ended_is_named_until_it_is_marked(path: Path) -> None:
     with Ledger.open(path) as ledger:
         ledger.begin_run("r1", "job", "sha", 1.0)
-        assert ledger.died("job") == []
+        assert ledger.unmarked("job") == []
     with Ledger.open(path) as ledger:
-        assert ledger.died("job") == ["r1"]
-        assert ledger.died("other") == []
+        assert ledger.unmarked("job") == ["r1"]
+        assert ledger.unmarked("other") == []
         ledger.end_run("r1", "complete", 2.0)
-        assert ledger.died("job") == []
+        assert ledger.unmarked("job") == []
 
 
 def test_the_latency_of_a_job_is_the_mean_of_its_answered_calls(path: Path) -> None:
@@ -293,9 +293,13 @@ def test_samples_ride_along_and_the_newest_two_thousand_of_a_model_at_an_endpoin
         ])  # fmt: skip
 
     with Ledger.open(path) as ledger:
-        learn(ledger, Sample(ENDPOINT, "m", "cjk", "map", 1, 2, 3))
-        learn(ledger, *(Sample(ENDPOINT, "m", "latin", "map", 100, 112 + n, 40) for n in range(2100)))
-        learn(ledger, Sample(ENDPOINT, "other", "latin", "reduce", 1, 2, 3), Sample("b", "m", "code", "map", 1, 2, 3))
+        learn(ledger, Sample(ENDPOINT, "m", "cjk", "map", "", 0, "", 1, 2, 3))
+        learn(ledger, *(Sample(ENDPOINT, "m", "latin", "map", "", 0, "", 100, 112 + n, 40) for n in range(2100)))
+        learn(
+            ledger,
+            Sample(ENDPOINT, "other", "latin", "reduce", "", 0, "", 1, 2, 3),
+            Sample("b", "m", "code", "map", "", 0, "", 1, 2, 3),
+        )
         assert [sample.text_kind for sample in ledger.samples(ENDPOINT, "other")] == ["latin"]
         assert [sample.text_kind for sample in ledger.samples("b", "m")] == ["code"]
     with Ledger.open(path) as ledger:
@@ -385,7 +389,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             name: text for name, (text, _) in self.answers.items()
         }
         fresh = {name for name, (_, rejected) in self.answers.items() if not rejected}
-        assert set(answers(self.ledger, keys, retry_failed=True)) == fresh
+        assert set(answers(self.ledger, keys, retry="all")) == fresh
 
     def teardown(self) -> None:
         self.ledger.close()

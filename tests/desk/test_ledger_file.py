@@ -290,6 +290,29 @@ def first_version(path: Path) -> None:
         old.commit()
 
 
+def test_samples_of_the_second_version_say_in_columns_what_they_said_in_words(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    rows = [
+        ("latin0 w100 -", ("latin0", "", 100, "")),
+        ("cjk s00c0ffee cut", ("cjk", "00c0ffee", 0, "cut")),
+        ("digits w0 overflow", ("digits", "", 0, "overflow")),
+        ("from before", None),
+    ]
+    with closing(sqlite3.connect(path)) as old:
+        for script in ledger_file.MIGRATIONS[:2]:
+            old.executescript(script)
+        old.executescript(f"PRAGMA application_id = {ledger_file.APPLICATION_ID}; PRAGMA user_version = 2")
+        for words, _ in rows:
+            insert = (
+                "INSERT INTO sample (endpoint, model, text_kind, stage, counted_tokens, input_tokens, output_tokens)"
+            )
+            old.execute(f"{insert} VALUES ('e', 'm', ?, 'map', 1, 2, 3)", (words,))
+        old.commit()
+    expected = [Sample("e", "m", told[0], "map", *told[1:], 1, 2, 3) for _, told in reversed(rows) if told]
+    with Ledger.open(path) as ledger:
+        assert ledger.samples("e", "m") == expected
+
+
 def test_a_ledger_of_the_first_version_keeps_its_money_and_answers_for_nobody(path: Path) -> None:
     first_version(path)
     with Ledger.open(path) as ledger:
@@ -328,7 +351,7 @@ def test_an_older_ledger_is_migrated_with_all_it_holds(path: Path, monkeypatch: 
     monkeypatch.setattr(book_module, "MIGRATIONS", steps)
     with Ledger.open(path) as ledger:
         ledger.begin_run("r2", "job", "sha", 1.0)
-        taught = Sample(ENDPOINT, "m", "latin", "map", 1, 2, 3)
+        taught = Sample(ENDPOINT, "m", "latin", "map", "", 0, "", 1, 2, 3)
         ledger.commit([], [Booked(reserved=reserve(ledger, 3), attempt=attempt(3), kept=kept(3), sample=taught)])
         assert set(answers(ledger, [key(1), key(3)])) == {key(1), key(3)}
         assert ledger.notes == []

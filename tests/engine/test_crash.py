@@ -103,6 +103,7 @@ def test_an_answer_damaged_in_a_sound_ledger_is_paid_again_and_told(lab: Any) ->
     lab.configure("summarize", latency_s=0.0)
     case = lab.case("summarize")
     assert case.run() == 0
+    case.forget()
     with contextlib.closing(sqlite3.connect(case.output / "ledger.sqlite")) as ledger:
         ledger.execute(
             "UPDATE answer SET text = CAST('x' || text AS BLOB) WHERE key IN (SELECT key FROM answer LIMIT 3)"
@@ -111,3 +112,9 @@ def test_an_answer_damaged_in_a_sound_ledger_is_paid_again_and_told(lab: Any) ->
     assert case.run() == 0
     assert lab.service.stats()["repeated_ok"] == 3
     assert "3 answers in the ledger were damaged; they were asked and paid for again" in case.text()
+
+
+def test_a_call_of_sqlite_or_the_file_system_that_fails_loses_nothing_and_pays_nothing_twice(lab: Any) -> None:
+    import faults
+
+    check(faults.failing_calls(lab, stride=31, first=7))

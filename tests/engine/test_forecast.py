@@ -17,6 +17,7 @@ from docreduce.config import load_job
 from docreduce.engine.forecast import estimate_job
 from docreduce.engine.run import RunOptions, exit_code, run_job
 from docreduce.simulator import Server
+from docreduce.values.money import money, pusd
 from runs import serving, table, write_job
 
 simulated = partial(serving, output_words=25, output_sigma=0.2)
@@ -225,3 +226,98 @@ def test_broken_and_invalid_answers_are_in_the_next_estimate(tmp_path: Path) -> 
     assert repairs > 5
     assert learned["calls"]["expected"] == pytest.approx(first["counts"]["calls"], rel=0.1)
     assert learned["input_tokens"]["expected"] == pytest.approx(first["usage"]["input_tokens"], rel=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.4])
+def test_the_smallest_cap_completes_and_half_of_the_cost_does_not(tmp_path: Path, sigma: float) -> None:
+    with serving(output_words=25, output_sigma=sigma) as server:
+        path = job_file(tmp_path, server)
+        run(path)  # so that the estimate is a narrow one
+        estimate = estimate_job(load_job(path), fresh=True)
+        cap = estimate["smallest_cap_usd"]
+        assert estimate["cost_usd"]["expected"] < cap < 1.6 * estimate["cost_usd"]["expected"]
+        for share, status in ((1.0, "complete"), (0.4, "budget")):
+            capped = job_file(
+                tmp_path, server, budget={"max_cost_usd": share * cap}, output={"path": f"{tmp_path}/{share}"}
+            )
+            manifest = run(capped)
+            assert manifest["status"] == status
+            assert manifest["cost"]["charged_usd"] <= share * cap
+
+
+def test_cached_input_is_learned_and_its_price_expected(tmp_path: Path) -> None:
+    pricing = {**MODES["per_token"], "cached_input_usd_per_million": 0.007}
+    with simulated(cached_share=0.6) as server:
+        path = job_file(tmp_path, server, pricing=pricing)
+        run(path)
+        learned = estimate_job(load_job(path), fresh=True)
+        manifest = run(path, fresh=True)
+    usage = manifest["usage"]
+    assert usage["cached_input_tokens"] > 0
+    uncached = (usage["input_tokens"] * 0.07 + usage["output_tokens"] * 0.28) / 10**6
+    assert manifest["cost"]["charged_usd"] == pytest.approx(learned["cost_usd"]["expected"], rel=0.08)
+    assert learned["cost_usd"]["high"] < uncached
+
+
+def test_a_job_whose_answers_break_off_stops_and_says_what_to_change(tmp_path: Path) -> None:
+    with serving(output_words=400, output_sigma=0.0) as server:
+        path = job_file(tmp_path, server, chunking={"max_tokens": 60})
+        manifest = run(path)
+        assert server.stats()["billed_calls"] < 40
+    assert manifest["status"] == "refused"
+    assert manifest["halted"]["kind"] == "cut"
+    assert (
+        "20 of the first 20 answers broke off at 200 tokens: raise model.max_output_tokens"
+        in manifest["halted"]["message"]
+    )
+    assert exit_code(manifest) == 4
+
+
+def test_the_service_counts_where_it_can_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-simulated-0001")
+    model: dict[str, Any] = {"provider": "anthropic", "name": "m", "context_window": 20_000, "max_output_tokens": 200}
+    with simulated(ratio=1.43) as server:
+        path = job_file(tmp_path, server, model={**model, "base_url": server.url})
+        cold = estimate_job(load_job(path))
+        result = CliRunner().invoke(main, ["estimate", str(path), "--exact", "--json"])
+        assert result.exit_code == 0, result.output
+        exact = json.loads(result.stdout)
+        assert server.stats()["billed_calls"] == 0
+        manifest = run(path)
+    assert (cold["counted_requests"], exact["basis"]["answers_seen"]) == (0, 0)
+    assert exact["counted_requests"] >= 8
+
+    def off(estimate: dict[str, Any]) -> float:
+        return abs(manifest["usage"]["input_tokens"] / estimate["input_tokens"]["expected"] - 1)
+
+    assert off(exact) < 0.05 < off(cold)
+    with simulated() as server:  # a service of the form that has no such way
+        model |= {"provider": "openai", "base_url": f"{server.url}/v1"}
+        path = job_file(tmp_path, server, model=model, output={"path": str(tmp_path / "other")})
+        refused = CliRunner().invoke(main, ["estimate", str(path), "--exact", "--json"])
+    assert refused.exit_code == 2
+    assert "--sample N" in json.loads(refused.stdout)["error"]["hint"]
+
+
+def test_the_note_is_a_page_that_says_what_the_estimate_says(tmp_path: Path) -> None:
+    with simulated() as server:
+        path, note = job_file(tmp_path, server), tmp_path / "note.md"
+        result = CliRunner().invoke(main, ["estimate", str(path), "--note", str(note), "--json"])
+    assert result.exit_code == 0, result.output
+    estimate, page = json.loads(result.stdout), note.read_text()
+    assert page.startswith("# night: what it will cost\n")
+    assert f"{estimate['documents']} documents, {estimate['chunks']} chunks" in page
+    for amount in (estimate["cost_usd"]["expected"], estimate["cost_usd"]["high"], estimate["smallest_cap_usd"]):
+        assert money(pusd(amount)) in page
+    assert "What could make it dearer" in page
+    assert len(page.splitlines()) < 60
+
+
+def test_the_other_prices_of_the_service_are_told_with_what_the_job_would_cost(tmp_path: Path) -> None:
+    with simulated() as server:
+        path = job_file(tmp_path, server, model={"provider": "modelslab", "base_url": f"{server.url}/api/v7/llm"})
+    job = load_job(path).model_copy(update={"pricing": None})
+    estimate = estimate_job(job)
+    others = estimate["other_prices"]
+    assert others
+    assert all(other["cost_usd"] > 0 and other["pricing"] != estimate["pricing"] for other in others)

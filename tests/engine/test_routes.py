@@ -110,8 +110,11 @@ def test_whatever_a_model_does_calls_stay_within_the_estimates_ceiling(
     documents = table(manifest, "documents")
     assert manifest["counts"]["calls"] <= estimate["calls"]["ceiling"]
     assert manifest["cost"]["charged_usd"] + manifest["cost"]["unknown_usd"] <= estimate["cost_usd"]["ceiling"]
-    assert set(documents["status"].cast(str)) == {status}
-    assert all(documents["summary"].str.len_chars() > 20)
+    # A job whose first answers break off is ended: what it had not asked by then has failed, in words.
+    unasked = {"failed"} if manifest["status"] == "refused" else set()
+    assert status in set(documents["status"].cast(str)) <= {status, *unasked}
+    answered = documents.filter(pl.col("status").cast(pl.String) == status)
+    assert all(answered["summary"].str.len_chars() > 20)
     if status == "partial":
         assert all(documents["error"].str.len_chars() > 10)
         assert set(documents["error_kind"].cast(str)) == {"cut"}

@@ -13,7 +13,7 @@ from docreduce.config import load_job
 from docreduce.desk import Ledger
 from docreduce.desk.ledger import Booked, Reserved
 from docreduce.engine.session import Session, open_session
-from docreduce.models.calibration import Calibration, Sample, learn, prior_kind, sample, text_kind
+from docreduce.models.calibration import Calibration, Sample, counted_sample, learn, prior_kind, sample, text_kind
 from docreduce.models.catalogue import UNKNOWN, Ratio
 from docreduce.values import Attempt, Cause, Message, Request, Usage
 from hypothesis import given
@@ -49,9 +49,12 @@ def taught(*attempts: Attempt, asked: Request | None = None) -> Calibration:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        (PROSE, "latin0"),
-        ("Die Brücke über die Sauer wurde am Montag gesperrt, weil ihr Lager im Norden Risse hatte. " * 30, "latin1"),
-        ("Cây cầu bắc qua sông đã bị đóng vào thứ Hai vì các vết nứt ở gối cầu phía bắc. " * 30, "latin2"),
+        (PROSE, "latin0-en"),
+        (
+            "Die Brücke über die Sauer wurde am Montag gesperrt, weil ihr Lager im Norden Risse hatte. " * 30,
+            "latin1-de",
+        ),
+        ("Cây cầu bắc qua sông đã bị đóng vào thứ Hai vì các vết nứt ở gối cầu phía bắc. " * 30, "latin2-vi"),
         ("玄德曰：此人乃吾故人也，何故至此？" * 40, "cjk"),
         ("Мост через реку закрыт из-за трещин. " * 30, "cyrillic"),
         ("सोमवार को दरारों के कारण पुल बंद कर दिया गया था। " * 30, "devanagari"),
@@ -70,9 +73,9 @@ def test_every_text_is_of_a_kind_that_has_a_prior(text: str) -> None:
 
 
 def test_kinds_that_tokenizers_see_apart_share_a_prior_until_they_are_counted() -> None:
-    assert learn([], UNKNOWN).ratio("latin2") == learn([], UNKNOWN).ratio("latin0") == UNKNOWN["prose"]
+    assert learn([], UNKNOWN).ratio("latin2") == learn([], UNKNOWN).ratio("latin0-en") == UNKNOWN["prose"]
     learned = taught(*[attempt(given=3000)] * 20)
-    assert learned.ratio("latin0").expected == pytest.approx(3.0, rel=0.01)
+    assert learned.ratio("latin0-en").expected == pytest.approx(3.0, rel=0.01)
     assert learned.ratio("latin2") == UNKNOWN["prose"]
 
 
@@ -83,7 +86,7 @@ def test_without_answers_the_catalogue_speaks() -> None:
 
 
 def test_a_few_answers_outweigh_the_prior_and_narrow_its_interval() -> None:
-    learned = taught(*[attempt(given=940)] * 10).ratio("latin0")
+    learned = taught(*[attempt(given=940)] * 10).ratio("latin0-en")
     assert learned.expected == pytest.approx(0.94, rel=0.003)
     assert learned.high - learned.low < (UNKNOWN["prose"].high - UNKNOWN["prose"].low) / 5
 
@@ -91,21 +94,21 @@ def test_a_few_answers_outweigh_the_prior_and_narrow_its_interval() -> None:
 def test_the_ratio_is_one_of_sums_so_that_totals_come_out() -> None:
     draw = random.Random(1)
     pairs = [(size := draw.randrange(100, 9000), round(size * draw.gauss(1.3, 0.05)) + 30) for _ in range(80)]
-    samples = [Sample("e", "m", "latin0 w100 -", "map", ours, theirs, 9) for ours, theirs in pairs]
-    expected = learn(samples, UNKNOWN).ratio("latin0").expected * sum(ours for ours, _ in pairs)
+    samples = [Sample("e", "m", "latin0-en", "map", "", 100, "", ours, theirs, 9) for ours, theirs in pairs]
+    expected = learn(samples, UNKNOWN).ratio("latin0-en").expected * sum(ours for ours, _ in pairs)
     assert expected == pytest.approx(sum(theirs for _, theirs in pairs), rel=0.003)
 
 
 def test_outliers_teach_nothing() -> None:
     honest = [attempt(given=1200)] * 30
     wild = [attempt(given=90_000), attempt(given=3)]
-    assert taught(*honest, *wild).ratio("latin0").expected == pytest.approx(1.2, rel=0.01)
+    assert taught(*honest, *wild).ratio("latin0-en").expected == pytest.approx(1.2, rel=0.01)
 
 
 def test_the_worst_of_each_kind_and_the_smallest_text_refused_are_kept() -> None:
     overflow = attempt(outcome=Cause.CONTEXT_OVERFLOW, billing="free", usage=None)
     learned = taught(*[attempt(given=1200)] * 30, attempt(given=90_000), overflow)
-    assert learned.top_ratios == {"latin0": 90.0}
+    assert learned.top_ratios == {"latin0-en": 90.0}
     assert learned.fit_tokens == 1000
     assert learned.fit_ratio == pytest.approx(1.05 * 1.2, rel=0.01)
     assert taught(*[attempt()] * 19).fit_ratio is None
@@ -204,3 +207,49 @@ def test_what_is_learned_cuts_new_plans_and_leaves_begun_ones(tmp_path: Path) ->
 
 def test_a_session_without_a_ledger_rests_on_the_catalogue(tmp_path: Path) -> None:
     assert session(tmp_path, None).calibration.seen == 0
+
+
+def test_cached_input_is_expected_as_it_was_seen_and_none_before() -> None:
+    assert learn([], UNKNOWN).cached == Ratio(0, 0, 0)
+    cached = Usage(input_tokens=1200, output_tokens=80, cached_input_tokens=400)
+    share = taught(*[attempt(usage=cached)] * 40).cached
+    assert share.expected == pytest.approx(1 / 3)
+    assert 0 < share.low < share.expected < share.high < 1
+
+
+def test_thought_is_paid_for_and_not_read_by_the_next_step() -> None:
+    thought = Usage(input_tokens=1200, output_tokens=400, reasoning_tokens=300)
+    learned = taught(*[attempt(usage=thought)] * 20)
+    assert learned.output(request(), ANY, 4_000).mean.expected == pytest.approx(400, rel=0.02)
+    assert learned.said(request()) == pytest.approx(0.25)
+    assert learned.said(request(stage="reduce")) == pytest.approx(0.25)  # never seen: as the others
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.0, 80), (1.0, 320), (0.5, 160)])
+def test_a_model_that_ignores_the_words_asked_for_is_known_by_its_answers(power: float, expected: int) -> None:
+    lengths = {50: 80, 100: round(80 * 2**power)}
+    told = [taken(attempt(made=made), request(max_words=words)) for words, made in lengths.items() for _ in range(20)]
+    learned = learn([each for each in told if each], UNKNOWN)
+    assert learned.output(request(max_words=200), ANY, 4_000).mean.expected == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Le pont sur la Sauer a été fermé lundi à cause de fissures dans les appuis du nord et des piles. ", "fr"),
+        ("El puente sobre el río fue cerrado por las grietas que los ingenieros encontraron en la obra. ", "es"),
+        ("De brug over de rivier is gesloten omdat het lager in het noorden van de pijler niet meer goed was. ", "nl"),
+    ],
+)
+def test_languages_of_one_script_are_kinds_of_their_own(text: str, language: str) -> None:
+    assert text_kind(text * 20).endswith(f"-{language}")
+    learned = taught(*[attempt(given=3000)] * 20)
+    assert learned.ratio(text_kind(text * 20)) == UNKNOWN["prose"]
+
+
+def test_what_a_service_only_counted_teaches_its_ratio_and_no_answer() -> None:
+    counted = [counted_sample(request(), route("m"), 1300) for _ in range(20)]
+    learned = learn(counted, UNKNOWN)
+    assert learned.ratio("latin0-en").expected == pytest.approx(1.3, rel=0.01)
+    assert (learned.seen, learned.knows(request())) == (0, False)
+    assert learned.cut(request()) == learn([], UNKNOWN).cut(request())

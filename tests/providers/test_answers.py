@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from docreduce.providers import openai
 from docreduce.providers.dialect import Call
@@ -165,3 +167,14 @@ def test_thoughts_beside_an_answer_may_pass_its_limit() -> None:
 )
 def test_a_service_that_read_less_than_it_was_sent_is_seen(text: str, tokens: int, taken: int, cut: bool) -> None:
     assert cut_short(Usage(input_tokens=taken, output_tokens=1), call(text, tokens)) == cut
+
+
+def test_a_service_that_states_no_tokens_for_the_schema_read_all_it_was_sent() -> None:
+    given = call("word " * 250, 530)
+    schema = '{"type": "object"}' + " " * 1000
+    wide = replace(given, request=replace(given.request, schema=schema))
+    assert not cut_short(Usage(input_tokens=250, output_tokens=1), wide)
+    long = replace(
+        given, request=replace(given.request, schema=schema, messages=ask("word " * 6000).messages, tokens=6280)
+    )
+    assert cut_short(Usage(input_tokens=2050, output_tokens=1), long)

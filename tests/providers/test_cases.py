@@ -87,6 +87,9 @@ def test_a_service_is_understood_as_it_speaks(case: dict[str, Any]) -> None:
     if "wait_s" in wanted:
         assert isinstance(got, Rejection)
         assert got.retry_after_s == pytest.approx(wanted["wait_s"], abs=1.5)  # moments are whole seconds
+    if case.get("no_wait"):
+        assert isinstance(got, Rejection)
+        assert got.retry_after_s is None
     billed(wanted, got)
     if "rate" in wanted:
         limits = (got.rate.limit_requests, got.rate.limit_tokens) if got.rate else (None, None)

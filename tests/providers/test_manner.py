@@ -137,6 +137,32 @@ def test_a_form_that_is_passed_over_in_silence_gives_way_and_its_bill_is_charged
     assert got.usage is not None
 
 
+ORDERS = (
+    '{"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": {"type": "object",'
+    ' "properties": {"who": {"type": "string"}, "due": {"type": "number"}}}}}}'
+)
+
+
+@pytest.mark.parametrize("form", ["tools", "json_schema"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"items": [{"who": "Acme", "due": "1,250.00", "evidence": {"who": "Acme", "due": "1,250.00"}}]}',
+        '{"who": "Acme", "due": 1}',
+    ],
+)
+def test_an_answer_in_the_schema_s_own_fields_is_for_the_kind_to_judge(form: str, content: str) -> None:
+    async def work() -> Reply:
+        async with serve(sends(b"")) as seen:
+            seen.script = lambda writer: _write(writer, chat(content))
+            provider = connect(f"http://127.0.0.1:{seen.port}/v1", forms=(form,))
+            got = await provider.send(ask(schema=ORDERS), timeout_s=10)
+            await provider.aclose()
+            return got
+
+    assert isinstance(asyncio.run(work()), Answer)
+
+
 @pytest.mark.parametrize("form", ["tools", "json_schema"])
 def test_json_that_came_out_broken_is_no_sign_that_a_form_is_ignored(form: str) -> None:
     replies, seen, notes = asyncio.run(talk(lambda _: chat('{"items":[1,'), 1, forms=(form,)))

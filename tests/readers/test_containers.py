@@ -222,6 +222,7 @@ def test_a_mail_in_a_code_page_of_its_own_and_a_cut_one(tmp_path: Path) -> None:
             '{"a": "日本 😀 \\"q\\" \\u0007 \\\\u00e9"}',
             "",
         ),
+        ("a.json", '{"a": "\\ud800 \\u00e9\\udc00x"}', '{"a": "\\ud800 é\\udc00x"}', ""),
         ("a.json", '{"a": [1, 2', '{"a": [1, 2', "truncated_input"),
         ("a.json", '// a comment\n{"a": 1}', '// a comment\n{"a": 1}', ""),
         ("a.xml", '<?xml version="1.0"?><a b="c">d</a>', '<?xml version="1.0"?><a b="c">d</a>', ""),

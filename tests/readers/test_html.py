@@ -84,6 +84,12 @@ SIGNS = [
     ("<ruby>漢字<rt>かんじ</rt></ruby> <ruby>東<rp>(</rp><rt>とう</rt><rp>)</rp></ruby>", "漢字(かんじ) 東(とう)"),
     ("of\u00adfice o\ufb03ce \ufb01le", "office office file"),
     ("<math><mfrac><mn>1</mn><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow></mfrac></math>", "1/(a+b)"),
+    ("<math><mn>2</mn><mfrac><mn>1</mn><mn>2</mn></mfrac></math>", "2 1/2"),
+    (
+        "<math><msup><mi>c</mi><mn>2</mn></msup><mfrac><mn>1</mn><mn>2</mn></mfrac><msqrt><mi>x</mi></msqrt></math>",
+        "c^2 1/2 √(x)",
+    ),
+    ("<math><mn>2</mn><mi>x</mi><mo>+</mo><msup><mi>y</mi><mn>2</mn></msup></math>", "2x+y^2"),
     ("<math><msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup><mo>=</mo><msqrt><mi>y</mi></msqrt></math>", "x_i^2=√(y)"),
     (
         "<math><semantics><mi>x</mi><annotation encoding='application/x-tex'>\\frac{a}{b}</annotation></semantics></math>",

@@ -159,7 +159,7 @@ def test_the_rows_of_a_table_stay_rows(tmp_path: Path, read_all: Any) -> None:
     ]
     (tmp_path / "a.pdf").write_bytes(pdf(drawn(*rows)))
     (only,) = read_all(tmp_path)
-    assert only.text.splitlines() == [f"Article {i} {i}.50 {i} left" for i in range(12)]
+    assert only.text.splitlines() == [f"Article {i}\t{i}.50\t{i} left" for i in range(12)]
 
 
 def test_quotes_are_found_on_their_pages_a_box_a_line_by_their_letters_alone(tmp_path: Path) -> None:
@@ -366,3 +366,9 @@ def test_contracts_come_out_of_their_pdfs_word_for_word(data: Path, read_all: An
     for document in found:
         expected = words((data / "contracts" / "txt" / (Path(document.uri).stem + ".txt")).read_text())
         assert (expected & words(document.text)).total() == expected.total()
+
+
+def test_cells_of_figures_do_not_run_into_one_number(tmp_path: Path, read_all: Any) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf(drawn((60, 700, "Stock 3"), (200, 700, "9 043,86"), (300, 700, "10 002,38"))))
+    (only,) = read_all(tmp_path)
+    assert only.text == "Stock 3\t9 043,86\t10 002,38"

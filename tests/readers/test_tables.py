@@ -364,6 +364,21 @@ def test_json_lines_fail_one_by_one(tmp_path: Path, read_all: Any) -> None:
     assert [d.columns["n"] for d in found if isinstance(d, Document)] == [1, 2, None, None]
 
 
+def test_a_table_read_whole_says_which_lines_it_left_out(tmp_path: Path, read_all: Any) -> None:
+    (tmp_path / "t.jsonl").write_text('{"n": 1}\n[1]\n{broken\n{"n": 2}\n')
+    (only,) = read_all(tmp_path / "t.jsonl")
+    assert only.text == "| n |\n| --- |\n| 1 |\n| 2 |\n"
+    assert only.doubt == ("malformed_row", "2 rows are left out: the line is JSON, but not an object")
+
+
+@pytest.mark.parametrize(("name", "raw"), [("t.csv", ",\n , \n"), ("t.csv", "\n\n"), ("t.tsv", "\t\n\t\n")])
+def test_a_table_without_a_word_is_empty(tmp_path: Path, read_all: Any, name: str, raw: str) -> None:
+    (tmp_path / name).write_text(raw)
+    (only,) = read_all(tmp_path / name)
+    assert isinstance(only, Unread)
+    assert only.error.kind == "empty"
+
+
 def test_a_json_key_that_first_appears_late_is_kept(tmp_path: Path, read_all: Any) -> None:
     lines = [json.dumps({"body": str(i)} | ({"late": i} if i >= 150 else {})) for i in range(200)]
     (tmp_path / "t.jsonl").write_text("\n".join(lines))

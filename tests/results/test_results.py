@@ -24,6 +24,7 @@ import pytest
 from docreduce.kinds.extract.schema import self_contained
 from docreduce.results import DatasetWriter, DocumentRow, arrow_fields, coerce, list_runs
 from docreduce.results.schema import EVIDENCE, ITEM, TableSpec
+from docreduce.results.table import Table
 from docreduce.values import Attempt, Chunk, ChunkResult, Result, Span, Usage
 from docreduce.values.errors import MachineError
 from hypothesis import given, settings
@@ -293,6 +294,25 @@ values = st.one_of(
 )  # fmt: skip
 
 
+def test_what_is_settled_at_the_end_stands_in_every_row_group_with_the_same_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docreduce.results.table.GROUP_ROWS", 3)
+    schema = pa.schema([("word", pa.dictionary(pa.int32(), pa.string())), ("good", pa.bool_())])
+    before, after = Table(tmp_path / "before.parquet", schema), Table(tmp_path / "after.parquet", schema)
+    for made in (before, after):
+        for number in range(10):  # the words grow from group to group
+            made.append((f"w{number}", None), {"kept": number})
+        made.close()
+    after.settle(lambda rows: rows.set_column(1, schema.field("good"), pa.array([True] * len(rows))))
+    old, new = pq.ParquetFile(before.path), pq.ParquetFile(after.path)
+    assert new.schema_arrow == old.schema_arrow
+    assert new.num_row_groups == old.num_row_groups > 1
+    assert new.read().to_pylist() == [{**row, "good": True} for row in old.read().to_pylist()]
+    assert new.read().group_by("word").aggregate([("kept", "sum")]).num_rows == 10
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["after.parquet", "before.parquet"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.dictionaries(st.text(max_size=3), values, max_size=3), max_size=12))
 def test_no_mix_of_kept_values_stops_a_run(
@@ -443,13 +463,13 @@ def test_a_manifest_with_a_file_name_that_is_no_unicode_is_written(tmp_path: Pat
     assert json.loads((run / "run.json").read_text())["job"] == {"paths": ["\ufffd.txt"]}
 
 
-def test_latest_names_the_newest_complete_run(tmp_path: Path) -> None:
+def test_latest_names_the_newest_promoted_run_and_none_before_there_is_one(tmp_path: Path) -> None:
     def commit(run_id: str, status: str) -> str:
         with DatasetWriter(tmp_path, "job", run_id) as writer:
             writer.commit({"status": status}, promote=status == "complete")
         return (tmp_path / "job" / "latest").resolve().name
 
-    assert commit("r1", "budget") == "r1"  # better than nothing
+    assert commit("r1", "budget") == "latest"  # that does not exist
     assert commit("r2", "complete") == "r2"
     assert commit("r3", "interrupted") == "r2"
     assert commit("r4", "complete") == "r4"

@@ -9,12 +9,14 @@ import contextlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
+from docreduce.desk.ledger.batches import Batches
 from docreduce.desk.ledger.file import (
     MIGRATIONS,
     connect,
@@ -26,6 +28,7 @@ from docreduce.desk.ledger.file import (
     migrate,
     view_file,
 )
+from docreduce.desk.ledger.reading import forget, purge
 from docreduce.desk.ledger.rows import (
     ANSWER,
     ATTEMPT,
@@ -42,6 +45,7 @@ from docreduce.desk.ledger.rows import (
 from docreduce.desk.ledger.salvage import salvage
 from docreduce.desk.ledger.sending import Sending
 from docreduce.models.calibration import Sample
+from docreduce.settings import Retry
 from docreduce.storage import fsync_folder, machine_errors
 from docreduce.values import Cause, Outcome
 from docreduce.values.errors import MachineError
@@ -58,7 +62,8 @@ _RECOVER = f"""INSERT INTO attempt (id, run_id, document_id, key, stage, chunk, 
         billing, cost_pusd, model, endpoint, error)
     SELECT id, run_id, document_id, key, stage, chunk, attempt, started_at, 0.0, '{Cause.STOPPED}', 'unknown',
         bound_pusd, model, endpoint, 'the process ended before the answer was stored'
-    FROM reservation WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - our own words
+    FROM reservation WHERE id NOT IN (SELECT value FROM json_each(?))
+        AND id NOT IN (SELECT ticket FROM batch_ticket) ORDER BY id"""  # noqa: S608 - our own words
 _PRUNE = f"""DELETE FROM sample WHERE id IN (SELECT id FROM (
     SELECT id, row_number() OVER (PARTITION BY endpoint, model ORDER BY id DESC) AS age FROM sample)
     WHERE age > {SAMPLES})"""  # noqa: S608
@@ -84,7 +89,7 @@ class Ledger:
     (pico-dollars) of calls that an ended process left in flight; they were booked unknown just now. `rotten`: keys
     whose answer is not what was written; they are asked again.
 
-    A context manager. One thread writes, another may read. Raises MachineError when the disk fails."""
+    A context manager. Threads write in turn, another may read. Raises MachineError when the disk fails."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.path = path
@@ -96,6 +101,8 @@ class Ledger:
         self._held: IO[bytes] | None = None  # the lock
         self._sending: Sending | None = None
         self._token = ""
+        self._lock = threading.Lock()
+        self.batches = Batches(self._writing, self._read)
         newest = (
             "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(id) FROM reservation), 0))"
         )
@@ -167,14 +174,17 @@ class Ledger:
     # --- calls and answers ------------------------------------------------------------------------------------
 
     def answers(
-        self, endpoint: str, setting: str, keys: Sequence[str], *, retry_failed: bool = False
+        self, endpoint: str, setting: str, keys: Sequence[str], *, retry: Retry = "never"
     ) -> dict[str, Outcome]:
-        """What is known of `keys` there. `retry_failed` leaves out rejected answers and remembered failures."""
+        """What is known of `keys` there. `retry`: "all" leaves out remembered failures and answers that led to one,
+        "transient" only answers that did so in a run that came to its end: an unfinished one goes on where it was."""
         known: dict[str, Outcome] = {}
         query = f"""SELECT {ANSWER} FROM answer
             WHERE key IN (SELECT value FROM json_each(?)) AND endpoint = ? AND setting = ?"""  # noqa: S608 - our names
-        if retry_failed:
-            query += " AND cause IS NULL AND NOT rejected"
+        if retry != "never":
+            query += (
+                " AND cause IS NULL AND NOT rejected" if retry == "all" else " AND (cause IS NOT NULL OR rejected < 2)"
+            )
         for row in self._read(query, (orjson.dumps(keys).decode(), endpoint, setting)):
             outcome = outcome_of(row)
             if outcome:
@@ -191,6 +201,7 @@ class Ledger:
             if booked:
                 ids = orjson.dumps([each.reserved.id for each in booked]).decode()
                 writer.execute("DELETE FROM reservation WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+                writer.execute("DELETE FROM batch_ticket WHERE ticket IN (SELECT value FROM json_each(?))", (ids,))
             _insert(writer, f"INSERT INTO reservation ({RESERVATION})", [_reservation(each) for each in reserved])
             rows = [attempt_row(each.reserved, each.attempt) for each in sent if each.attempt]
             _insert(writer, f"INSERT INTO attempt ({ATTEMPT})", rows)
@@ -215,18 +226,20 @@ class Ledger:
         with self._writing() as writer:
             writer.execute(f"INSERT INTO run ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - our names
 
-    def end_run(self, run_id: str, status: str, finished_at: float) -> None:
-        """Book how a run ended: complete, budget, refused, interrupted, … Blocks until durable."""
+    def end_run(self, run_id: str, status: str, finished_at: float, failed: Sequence[str] = ()) -> None:
+        """Book how a run ended: complete, budget, refused, interrupted, … `failed`: answers that led to failures, which
+        the next run may ask again. Blocks until durable."""
         update = "UPDATE run SET status = ?, finished_at = ? WHERE run_id = ?"
         with self._writing() as writer:
             writer.execute(update, (status, finished_at, run_id))
+            keys = orjson.dumps(list(failed)).decode()
+            writer.execute("UPDATE answer SET rejected = 2 WHERE key IN (SELECT value FROM json_each(?))", (keys,))
 
-    def died(self, job_name: str) -> list[str]:
-        """The ids of this job's runs whose process ended before they were marked."""
-        return [
-            run_id
-            for (run_id,) in self._read("SELECT run_id FROM run WHERE job_name = ? AND status = 'died'", (job_name,))
-        ]
+    def unmarked(self, job_name: str) -> list[str]:
+        """The ids of this job's runs that may have been committed and were not marked so: their process ended, or the
+        disk failed it."""
+        query = "SELECT run_id FROM run WHERE job_name = ? AND status IN ('died', 'failed')"
+        return [run_id for (run_id,) in self._read(query, (job_name,))]
 
     def carried(self, job_name: str) -> Carried:
         """What the runs of this job spent since its last complete one."""
@@ -269,6 +282,34 @@ class Ledger:
         with self._writing() as writer:
             writer.execute("INSERT OR REPLACE INTO pin VALUES (?, ?)", (name, text))
 
+    # --- what can go ------------------------------------------------------------------------------------------
+
+    def forget(self, kept: Iterable[tuple[str, str]], since_s: float) -> int:
+        """Remove the answers that neither `kept` (call key, endpoint) nor an attempt since then refers to; how many.
+
+        A ledger opened by `view` only counts them."""
+        if self._writer is None:
+            return forget(self._reader, kept, since_s, dry_run=True)
+        with self._writing() as writer:
+            return forget(writer, kept, since_s, dry_run=False)
+
+    def purge(self, document_id: str, keys: Sequence[str]) -> tuple[int, int]:
+        """Remove the answers under `keys` and of the document's calls, and what its attempts say but their money:
+        (answers, attempts). A ledger opened by `view` only counts them."""
+        if self._writer is None:
+            return purge(self._reader, document_id, keys, dry_run=True)
+        with self._writing() as writer:
+            return purge(writer, document_id, keys, dry_run=False)
+
+    def compact(self) -> None:
+        """Give the room of what was removed back to the disk; nothing of it stays in the file. Raises MachineError."""
+        if self._writer:
+            try:
+                self._writer.execute("VACUUM")
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise explain(error, self.path) from error
+
     # --- inside -----------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -276,15 +317,19 @@ class Ledger:
         """A transaction of the owner. A broken file is marked, so that the next run begins with its salvage."""
         if self._writer is None:
             raise MachineError(f"{self.path}: opened for reading only")
+        with self._lock:
+            yield from self._transaction(self._writer)
+
+    def _transaction(self, writer: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            if self._writer.execute("SELECT token FROM owner").fetchone() != (self._token,) or self._replaced():
+            writer.execute("BEGIN IMMEDIATE")
+            if writer.execute("SELECT token FROM owner").fetchone() != (self._token,) or self._replaced():
                 raise MachineError(f"{self.path}: another run has taken the ledger", kind="locked")
-            yield self._writer
-            self._writer.execute("COMMIT")
+            yield writer
+            writer.execute("COMMIT")
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):  # the failure itself is told
-                self._writer.rollback()
+                writer.rollback()
             if is_corrupt(error) if isinstance(error, sqlite3.Error) else False:
                 with contextlib.suppress(OSError):
                     marker(self.path).touch()
@@ -333,10 +378,11 @@ def _recover(writer: sqlite3.Connection, sent: set[int] | None, token: str) -> l
 
     `sent`: the attempts it may have sent; None where nobody can say."""
     writer.execute("BEGIN IMMEDIATE")
-    left = dict(writer.execute("SELECT id, bound_pusd FROM reservation"))
+    out = "(SELECT ticket FROM batch_ticket)"  # what is out in a provider's batch is not lost: it is taken up again
+    left = dict(writer.execute(f"SELECT id, bound_pusd FROM reservation WHERE id NOT IN {out}"))  # noqa: S608
     unsent = [] if sent is None else [number for number in left if number not in sent]
     writer.execute(_RECOVER, (orjson.dumps(unsent).decode(),))
-    writer.execute("DELETE FROM reservation")
+    writer.execute(f"DELETE FROM reservation WHERE id NOT IN {out}")  # noqa: S608
     writer.execute("UPDATE attempt SET billing = 'unknown' WHERE billing = 'reserved'")  # saved from an older file
     writer.execute("UPDATE run SET status = 'died' WHERE status = 'running'")
     writer.execute(_PRUNE)

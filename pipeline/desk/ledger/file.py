@@ -72,6 +72,32 @@ MIGRATIONS = (
     CREATE INDEX sample_model ON sample (endpoint, model, id);
     CREATE TABLE owner (token TEXT NOT NULL, pid INTEGER NOT NULL);
     """,
+    # Provider batches. A ticket stands in `batch_ticket` from before it is sent until its answer is booked.
+    """
+    CREATE TABLE batch (
+        token TEXT PRIMARY KEY, endpoint TEXT NOT NULL, model TEXT NOT NULL, setting TEXT NOT NULL,
+        asked TEXT NOT NULL, service_id TEXT, state TEXT NOT NULL, submitted_at REAL NOT NULL, calls INTEGER NOT NULL);
+    CREATE TABLE batch_ticket (
+        ticket INTEGER PRIMARY KEY, token TEXT NOT NULL, tokens INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    """,
+    # A sample says in columns what it packed into words, and what of its tokens was cached and thought.
+    """
+    DROP INDEX sample_model;
+    ALTER TABLE sample RENAME TO old_sample;
+    CREATE TABLE sample (
+        id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, model TEXT NOT NULL, text_kind TEXT NOT NULL,
+        stage TEXT NOT NULL, schema_crc TEXT NOT NULL, max_words INTEGER NOT NULL, fault TEXT NOT NULL,
+        counted_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+        cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL);
+    CREATE INDEX sample_model ON sample (endpoint, model, id);
+    INSERT INTO sample SELECT id, endpoint, model, kind, stage,
+        CASE WHEN rest LIKE 's%' THEN substr(rest, 2, instr(rest, ' ') - 2) ELSE '' END,
+        CASE WHEN rest LIKE 'w%' THEN CAST(substr(rest, 2) AS INTEGER) ELSE 0 END,
+        replace(substr(rest, instr(rest, ' ') + 1), '-', ''), counted_tokens, input_tokens, output_tokens, 0, 0
+        FROM (SELECT *, substr(text_kind, 1, instr(text_kind, ' ') - 1) AS kind,
+            substr(text_kind, instr(text_kind, ' ') + 1) AS rest FROM old_sample WHERE text_kind LIKE '% % %');
+    DROP TABLE old_sample;
+    """,
 )
 """Script n brings a file of version n to n + 1; the first makes an empty file a ledger."""
 

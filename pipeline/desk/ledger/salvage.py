@@ -11,7 +11,7 @@ from docreduce.desk.ledger.file import APPLICATION_ID, connect
 
 __all__ = ["salvage"]
 
-TABLES = ("run", "reservation", "attempt", "answer", "sample", "pin")
+TABLES = ("run", "reservation", "attempt", "answer", "sample", "pin", "batch", "batch_ticket")
 
 
 def salvage(aside: Path, connection: sqlite3.Connection) -> int:

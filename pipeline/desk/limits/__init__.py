@@ -19,6 +19,7 @@ window of calls in flight (`Limiter`), and a token bucket each for requests and 
    refused that never was answered, and where answers take three times as long as they did.
 """
 
+from docreduce.desk.limits.enqueued import Enqueued
 from docreduce.desk.limits.limiter import Bound, Lease, Limiter
 
-__all__ = ["Bound", "Lease", "Limiter"]
+__all__ = ["Bound", "Enqueued", "Lease", "Limiter"]

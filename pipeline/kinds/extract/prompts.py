@@ -16,7 +16,7 @@ from typing import Any, Literal
 from docreduce.kinds.plan import Plan
 from docreduce.values import Message, Request
 
-__all__ = ["corrections", "empty_answer", "item_schema", "pack", "prefix", "refusal", "unpack"]
+__all__ = ["corrections", "empty_answer", "item_schema", "missed", "pack", "prefix", "refusal", "unpack"]
 
 _TASK = "Extract structured data from the text in the user's last message."
 _RULES = """\
@@ -79,6 +79,30 @@ def corrections(answer: str, error: str, plan: Plan, room_tokens: int) -> tuple[
     """As `refusal`, as much of it as `room_tokens` holds: without the answer, or nothing at all."""
     turns = (refusal(text, error) for text in (answer, ""))
     return next((each for each in turns if plan.overhead_tokens(each) <= room_tokens), ())
+
+
+def missed(items: Sequence[str], plan: Plan, room_tokens: int) -> tuple[Message, ...]:
+    """The turns that ask again for what an earlier answer missed, naming the `items` (as JSON) it found: as many, from
+    the first on, as `room_tokens` holds, none of them where not even that has room."""
+    number = len(items)
+    while True:
+        turns = _missed(items[:number])
+        if plan.overhead_tokens(turns) <= room_tokens:
+            return turns
+        if not number:
+            return ()
+        number //= 2
+
+
+def _missed(items: Sequence[str]) -> tuple[Message, ...]:
+    said = "The text that follows was read before, and nothing was found in it. Read it once more, line by line."
+    if items:
+        said = (
+            "The text that follows was read before. What was found is listed here; other things may have been missed. "
+            "Read it once more, line by line, and answer by the same rules with what is missing in the list alone; "
+            f'where nothing is, "items" is an empty list.\n\n[{",".join(items)}]'
+        )
+    return Message("user", said), Message("assistant", "Send the text.")
 
 
 def pack(texts: Sequence[str]) -> str:

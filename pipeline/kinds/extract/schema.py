@@ -20,6 +20,7 @@ from docreduce.kinds.extract.paths import EVIDENCE, quotes_of
 from docreduce.kinds.extract.settings import ExtractSettings
 from docreduce.kinds.extract.validation import schema_errors, validator
 from docreduce.values.errors import JobError
+from docreduce.values.unicode import written
 
 __all__ = ["Extraction", "alternatives", "compile_extraction", "elements", "members", "self_contained"]
 
@@ -299,7 +300,7 @@ def _read_schema(schema: str | dict[str, Any]) -> tuple[str, Any]:
 
 def _read(path: Path, key: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return written(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"{path}: {key}: cannot be read: {error}") from error
 

@@ -30,6 +30,7 @@ from docreduce.kinds.steps import (
     chunk_result,
     document_result,
     failures_of,
+    likeness,
     over_chunks,
     over_rows,
     structured,
@@ -37,6 +38,7 @@ from docreduce.kinds.steps import (
 from docreduce.results.schema import ITEM, arrow_fields
 from docreduce.values import Chunk, Completion, Document, Message, Outcome, Request, Result, Span, Stage, Steps
 from docreduce.values.errors import JobError
+from docreduce.values.unicode import written
 
 __all__ = ["prepare"]
 
@@ -45,13 +47,10 @@ Item = Mapping[str, Any]
 SEPARATOR = "\n\n"
 ROW_FRAME_TOKENS = 24
 """What the line before a row takes, at most, with the line breaks around it."""
-AUTO_MAX_ROWS = 10
-"""As in extraction: beyond it models begin to mix rows up."""
 FIELD_TOKENS = 40
 """Expected of a field of an answer, its name included."""
 MAX_REPAIR_NOTE_TOKENS = 500
 """As in extraction: room that is kept in every request for saying what was wrong with an earlier answer."""
-_WORD = " word"
 _TEXT = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 _NOT_AN_ITEMS = ("$schema", "$id")  # they may stand at the root of a schema only
 
@@ -148,11 +147,11 @@ class _Form:
     def predict(self, request: Request, tokens: int) -> str:
         """A valid answer of about `tokens`."""
         if request.schema is None:
-            return _WORD * tokens
+            return likeness(self.plan, request, tokens)
         if request.schema == self.schema:
             return _json({"items": [self.predicted]})
         rows = [row for row, _ in unpack(request.messages[-1].content)]
-        item = self.predicted if self.typed else {"answer": _WORD * (tokens // len(rows))}
+        item = self.predicted if self.typed else {"answer": likeness(self.plan, request, tokens // len(rows))}
         return _json({"rows": [{"row": row, "items": [item]} for row in rows]})
 
     def _rows(self, documents: Sequence[Document], results: dict[int, Result]) -> Asking[list[int]]:
@@ -242,7 +241,7 @@ def _item_schema(settings: MapSettings) -> dict[str, Any] | None:
         return {"type": "object", "properties": {"label": label}, "required": ["label"]}
     if isinstance(settings.schema_, str):
         try:
-            raw = json.loads(Path(settings.schema_).read_text(encoding="utf-8-sig"))
+            raw = json.loads(written(Path(settings.schema_).read_bytes()))
         except (OSError, ValueError) as error:
             raise JobError(f"{settings.schema_}: map.schema: not JSON: {error}") from error
         return self_contained(raw, f"{settings.schema_}: map.schema")
@@ -259,7 +258,7 @@ def _rows_a_request(settings: MapSettings, plan: Plan, fields: int, typed: bool)
     if settings.rows_per_request != "auto":
         return settings.rows_per_request
     expected = FIELD_TOKENS * (fields + 1) if typed else plan.max_output_tokens // 2  # nobody knows how long a text is
-    return max(1, min(AUTO_MAX_ROWS, plan.max_output_tokens // expected))
+    return max(1, min(plan.auto_rows, plan.max_output_tokens // expected))
 
 
 def _json(value: Any) -> str:

@@ -12,11 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
+from typing import Any
 
 from docreduce.kinds.kind import Plan, Work
-from docreduce.kinds.steps import Asking, Cutter, chunk_result, cut_failure, document_result, is_cut, over_chunks
+from docreduce.kinds.steps import (
+    Asking,
+    Cutter,
+    chunk_result,
+    cut_failure,
+    document_result,
+    is_cut,
+    likeness,
+    over_chunks,
+)
 from docreduce.kinds.summarize.prompts import SEPARATOR, map_prefix, reduce_prefix, refine_prefix
 from docreduce.kinds.summarize.settings import SummarizeSettings
+from docreduce.kinds.summarize.support import support
+from docreduce.kinds.summarize.tables import GROUPS, SUMMARIES, SUPPORT
 from docreduce.kinds.summarize.tree import groups
 from docreduce.values import (
     Cause,
@@ -37,7 +49,6 @@ __all__ = ["prepare"]
 
 _SEPARATOR_TOKENS = 2
 _LAST_SENTENCE = re.compile(r"^.*[.!?。！？।۔።…]['\"”’»)]?(?=\s|$)", re.DOTALL)
-_WORD = " word"
 """A token of tiktoken's encodings, however often it stands there."""
 
 Prefix = Callable[[SummarizeSettings], tuple[Message, ...]]
@@ -61,6 +72,13 @@ def prepare(settings: SummarizeSettings, plan: Plan) -> Work:
         summary = yield from work.refine() if settings.strategy == "refine" else work.tree()
         return [work.result(summary)]
 
+    def reduce(group: str, results: Sequence[Result]) -> Steps:
+        """One summary of the summaries of many documents; those without one are counted and named."""
+        document = Document(id=group, uri=group, text="", media_type="text/plain")
+        work = _Summarizer(document, plan, settings, cutter)
+        summary = yield from work.merge([each.summary for each in results if each.summary])
+        return [work.group(group, summary, results)]
+
     def offline(request: Request) -> str:
         from docreduce.kinds.summarize.offline import summarize
 
@@ -73,12 +91,31 @@ def prepare(settings: SummarizeSettings, plan: Plan) -> Work:
             shorten=request.stage == "map",
         )
 
-    return Work(steps=steps, predict=lambda _, tokens: _WORD * tokens, offline=offline, notes=notes)
+    return Work(
+        steps=steps,
+        predict=partial(likeness, plan),
+        offline=offline,
+        tables={"summaries": SUMMARIES, "support": SUPPORT},
+        reduce=reduce,
+        groups=GROUPS,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Node:
+    """A summary in the tree; `children` are the numbers of those it was made of."""
+
+    number: int
+    level: int
+    children: tuple[int, ...]
+    text: str
 
 
 @dataclass(slots=True)
 class _Summarizer:
-    """One document's way: `results` and `failures` grow in the order of the text."""
+    """One document's way: `results` and `failures` grow in the order of the text, `nodes` as they are made: each a
+    summary with the nodes it was made of."""
 
     document: Document
     plan: Plan
@@ -86,13 +123,20 @@ class _Summarizer:
     cutter: Cutter
     results: list[ChunkResult] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    nodes: list[_Node] = field(default_factory=list)
     shortened: int = 0
 
     def tree(self) -> Asking[str]:
         prefix = partial(map_prefix, self.plan.system)
         chunks = self.cutter.chunks(self.document, self.plan.chunk_tokens(self._overhead(prefix)))
         parts = yield from self._map(prefix, chunks, "map", count(len(chunks)))
-        return (yield from self._reduce(parts)) if parts else ""
+        return (yield from self._reduce(parts)).text if parts else ""
+
+    def merge(self, texts: Sequence[str]) -> Asking[str]:
+        """One summary of `texts`, level by level. A text that is longer than a merge has room for is cut off."""
+        most = self.plan.max_output_tokens
+        parts = [self._node(0, (), self.plan.tokenizer.truncate(text, most)) for text in texts]
+        return (yield from self._reduce(parts)).text if parts else ""
 
     def refine(self) -> Asking[str]:
         """One call a chunk, each with the summary of all before it; a failed chunk is left out and named."""
@@ -100,13 +144,13 @@ class _Summarizer:
         room = max(self._overhead(first), self._overhead(self._refining(""))) + self.plan.max_output_tokens
         chunks = self.cutter.chunks(self.document, self.plan.chunk_tokens(room))
         numbers = count(len(chunks))
-        summary = ""
+        summary: _Node | None = None
         for chunk in chunks:
-            prefix = self._refining(summary) if summary else first
-            parts = yield from self._map(prefix, [chunk], "reduce" if summary else "map", numbers)
+            prefix = self._refining(summary.text) if summary else first
+            parts = yield from self._map(prefix, [chunk], "reduce" if summary else "map", numbers, before=summary)
             if parts:  # more than one where the chunk had to be split
                 summary = yield from self._reduce(parts)
-        return summary
+        return summary.text if summary else ""
 
     def result(self, summary: str) -> Result:
         """The document's row; that a summary had to be asked for in fewer words is said."""
@@ -115,7 +159,45 @@ class _Summarizer:
             words = f"asked for in half the words, since {self.shortened} of its parts broke off"
             hint = "raise model.max_output_tokens or lower summarize.max_words"
             result = replace(result, error_kind="shortened", error=f"{words}: {hint}")
-        return replace(result, counts={"shortened_summaries": self.shortened} if self.shortened else {})
+        counts = {"shortened_summaries": self.shortened} if self.shortened else {}
+        if not result.summary:
+            return replace(result, counts=counts)
+        rests = support(result.summary, self.document.text)
+        unsupported = len({row["sentence"] for row in rests if row["status"] == "unsupported"})
+        if unsupported:
+            counts["unsupported_sentences"] = unsupported
+        return replace(result, counts=counts, tables={"summaries": self._tree(), "support": rests})
+
+    def group(self, group: str, summary: str, results: Sequence[Result]) -> Result:
+        """The group's row: partial where a document of it has no summary or a merge failed."""
+        result = document_result((), self.failures, summary=summary, answered=bool(summary))
+        lacking = sum(not each.summary for each in results)
+        if not summary and result.status == "ok":
+            result = replace(result, status="skipped", error_kind="empty", error="no document of it has a summary")
+        elif lacking and result.status == "ok":
+            words = f"{lacking} of its {len(results)} documents have no summary"
+            result = replace(result, status="partial", error_kind="incomplete", error=words)
+        row = {"group": group, "documents": len(results), "summary": result.summary or None}
+        return replace(result, tables={"groups": [row], "summaries": self._tree()})
+
+    def _node(self, level: int, children: Sequence[_Node], text: str) -> _Node:
+        node = _Node(number=len(self.nodes), level=level, children=tuple(each.number for each in children), text=text)
+        self.nodes.append(node)
+        return node
+
+    def _tree(self) -> list[dict[str, Any]]:
+        """Rows of `summaries.parquet`."""
+        count = self.plan.tokenizer.count
+        return [
+            {
+                "level": each.level,
+                "node": each.number,
+                "children": list(each.children),
+                "text": each.text,
+                "tokens": count(each.text),
+            }
+            for each in self.nodes
+        ]
 
     def _refining(self, summary: str) -> Prefix:
         # A model may write more of our tokens than of its own.
@@ -125,8 +207,16 @@ class _Summarizer:
     def _overhead(self, prefix: Prefix) -> int:
         return self.plan.overhead_tokens(prefix(self.settings))
 
-    def _map(self, prefix: Prefix, chunks: Sequence[Chunk], stage: Stage, numbers: Iterator[int]) -> Asking[list[str]]:
-        """The answers for `chunks`, those that failed left out and booked."""
+    def _map(
+        self,
+        prefix: Prefix,
+        chunks: Sequence[Chunk],
+        stage: Stage,
+        numbers: Iterator[int],
+        *,
+        before: _Node | None = None,
+    ) -> Asking[list[_Node]]:
+        """The answers for `chunks`, those that failed left out and booked. `before`: the summary they go on from."""
         overhead = self._overhead(prefix)
 
         def ask(chunk: Chunk) -> Request:
@@ -139,9 +229,10 @@ class _Summarizer:
             self.results.append(chunk_result(chunk, outcome))
             if isinstance(outcome, Failure):
                 self.failures.append(outcome)
-        return [outcome.text for outcome in whole if isinstance(outcome, Completion)]
+        level, children = (before.level + 1, [before]) if before else (0, [])
+        return [self._node(level, children, outcome.text) for outcome in whole if isinstance(outcome, Completion)]
 
-    def _reduce(self, parts: list[str]) -> Asking[str]:
+    def _reduce(self, parts: list[_Node]) -> Asking[_Node]:
         """One text of all parts. On a failure the unmerged parts stand joined, and the failure is booked."""
         prefix = partial(reduce_prefix, self.plan.system)
         overhead = self._overhead(prefix)
@@ -150,13 +241,13 @@ class _Summarizer:
         room = self.plan.input_tokens - overhead
         limit = min(room, max(self.plan.max_chunk_tokens or room, pair))
         while len(parts) > 1:
-            sizes = [self.plan.tokenizer.count(part) + _SEPARATOR_TOKENS for part in parts]
+            sizes = [self.plan.tokenizer.count(part.text) + _SEPARATOR_TOKENS for part in parts]
             try:
                 level = groups(sizes, limit)
             except ValueError as error:
                 self.failures.append(Failure(key="", cause=Cause.TOO_LARGE, message=f"reduce: {error}"))
-                return SEPARATOR.join(parts)
-            merged = [SEPARATOR.join(parts[i] for i in group) for group in level]
+                return self._joined(parts)
+            merged = [SEPARATOR.join(parts[i].text for i in group) for group in level]
             asked = [n for n, group in enumerate(level) if len(group) > 1]
             requests = [
                 self._request(prefix, merged[n], overhead + sum(sizes[i] for i in level[n]), "reduce", None)
@@ -165,16 +256,25 @@ class _Summarizer:
             outcomes = yield requests
             outcomes = yield from self._whole(list(zip(requests, outcomes, strict=True)), prefix)
             failed = False
+            made = [parts[group[0]] for group in level]
             for n, outcome in zip(asked, outcomes, strict=True):
                 if isinstance(outcome, Failure):
                     failed = True
                     self.failures.append(replace(outcome, message=f"reduce: {outcome.message}"))
+                    made[n] = self._joined([parts[i] for i in level[n]])
                 else:
-                    merged[n] = outcome.text
+                    below = [parts[i] for i in level[n]]
+                    made[n] = self._node(1 + max(each.level for each in below), below, outcome.text)
             if failed:
-                return SEPARATOR.join(merged)
-            parts = merged
+                return self._joined(made)
+            parts = made
         return parts[0]
+
+    def _joined(self, parts: Sequence[_Node]) -> _Node:
+        """What could not be merged, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return self._node(1 + max(each.level for each in parts), parts, SEPARATOR.join(each.text for each in parts))
 
     def _whole(self, answered: Sequence[tuple[Request, Outcome]], prefix: Prefix) -> Asking[list[Outcome]]:
         """The outcomes, with those that broke off asked for once more in half the words.

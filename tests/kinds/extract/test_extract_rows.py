@@ -7,7 +7,7 @@ import json
 import pytest
 from docreduce.engine.session import units
 from docreduce.kinds.extract.prompts import empty_answer, item_schema, pack, unpack
-from docreduce.kinds.extract.work import AUTO_MAX_ROWS
+from docreduce.kinds.plan import AUTO_MAX_ROWS
 from docreduce.values import Cause
 from driving_extract import document, drive, plan, raw, refuse, rows, say, settings, work
 from hypothesis import given

@@ -1,0 +1,78 @@
+"""The pages in a real browser: they open, say nothing to the console, lead to words and back, and are accessible."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docreduce.report.html import write_html, write_reading
+from places import ROOT
+from reports import HOSTILE, Runs
+
+pytestmark = pytest.mark.server
+
+MODULES = ROOT / ".servers" / "node_modules"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def browse(page: Path, *flags: str) -> dict[str, Any]:
+    """What happened when a browser opened the page. Skips where there is none."""
+    node = shutil.which("node")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if node is None or browser is None:
+        pytest.skip("node or chromium is not installed")
+    if not (MODULES / "playwright-core").is_dir() or not (MODULES / "axe-core").is_dir():
+        pytest.skip("playwright-core and axe-core are not installed in .servers")
+    script = Path(__file__).with_name("browser.mjs")
+    command = [node, str(script), str(MODULES), browser, str(page), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pages(made: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pages of a run, beside a copy of its results."""
+    folder = tmp_path_factory.mktemp("pages") / "run"
+    shutil.copytree(made.first, folder)
+    return {
+        "report": write_html(folder),
+        "reading": write_reading(folder, "distribution"),
+        "hostile": write_reading(folder, "hostile"),
+        "index": write_reading(folder, None),
+    }
+
+
+@pytest.mark.parametrize("shape", [(), ("--phone", "--dark")], ids=["desktop", "phone, dark"])
+@pytest.mark.parametrize("name", ["report", "reading", "hostile", "index"])
+def test_a_page_opens_from_disk_without_errors_network_or_barriers(
+    pages: dict[str, Path], name: str, shape: tuple[str, ...]
+) -> None:
+    found = browse(pages[name], "--axe", *shape)
+    assert found["errors"] == []
+    assert found["requests"] == []
+    assert found["dialogs"] == []
+    assert not found["wide"], "the page is wider than the screen"
+    assert [each for each in found["violations"] if each["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-script",), ("--phone",)], ids=["script", "no script", "phone"])
+def test_a_value_leads_to_its_words_and_the_words_lead_back(pages: dict[str, Path], flags: tuple[str, ...]) -> None:
+    found = browse(pages["reading"], "--click", ".rest a", *flags)
+    assert found["errors"] == []
+    assert found["quote"] == found["words"]
+    assert found["wordsInView"]
+    assert found["valueInView"]
+
+
+def test_a_hostile_document_stays_text_in_the_browser(pages: dict[str, Path]) -> None:
+    found = browse(pages["hostile"])
+    assert found["title"].endswith("hostile.txt")
+    assert found["elements"] == [1, 0, 0]  # our own script, no image, no frame
+    for line in HOSTILE.replace("\u202e", "\\u202e").replace("\u202c", "\\u202c").replace("\u2028", "\n").splitlines():
+        assert line.strip() in found["text"]
