@@ -21,7 +21,6 @@ import pytest
 from docreduce.config import load_job
 from docreduce.engine.run import RunOptions, run_job
 from places import ROOT
-from rich.console import Console
 
 __all__ = ["Server", "aimock", "get", "llama", "run", "table"]
 
@@ -128,7 +127,7 @@ def run(folder: Path, server: Server, provider: str, **tables: dict[str, Any]) -
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
     path = folder / "job.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
-    return run_job(load_job(path), RunOptions(), Console(quiet=True))
+    return run_job(load_job(path), RunOptions())
 
 
 def table(manifest: dict[str, Any], name: str) -> pl.DataFrame:
