@@ -159,12 +159,17 @@ class Desk:
             return None
         return f"{line.last_failure} ({line.failures:,} {'try' if line.failures == 1 else 'tries'})"
 
+    @property
+    def live(self) -> list[Line]:
+        """The lines of the routes, in their order, without that of a provider's batches, which has no limits."""
+        return [line for line in self.lines if not line.route.batch]
+
     def retune(
         self, limits: Sequence[LimitSettings], cap_pusd: int | None, now: float, *, paused: bool = False
     ) -> None:
-        """Keep these limits from now on, one a line, and this cap; what is out stays booked. A cap below what is spent
-        already ends the run as any cap does, when the next call is to be reserved."""
-        for line, given in zip(self.lines, limits, strict=True):
+        """Keep these limits from now on, one a `live` line, and this cap; what is out stays booked. A cap below what
+        is spent already ends the run as any cap does, when the next call is to be reserved."""
+        for line, given in zip(self.live, limits, strict=True):
             line.retune(given, now)
         self.max_attempts = limits[0].max_attempts
         self.budget.cap_pusd = cap_pusd

@@ -211,7 +211,7 @@ class Run:
     def retune(self, limits: Sequence[LimitSettings], cap_pusd: int | None, *, paused: bool = False) -> None:
         """Keep these limits (of the routes in order; the rest keep theirs) and this cap from now on, and send nothing
         while `paused`. In the loop's thread."""
-        lines = self.desk.lines
+        lines = self.desk.live
         given = [each.model_copy(update={"concurrency": self._slots(each)}) for each in limits[: len(lines)]]
         given += [line.tuned or line.route.limits for line in lines[len(given) :]]
         self.desk.retune(given, cap_pusd, time.monotonic(), paused=paused)

@@ -11,7 +11,7 @@ import pytest
 from desks import BOUND, COST, PRICE, Played, answer, desk, line, play, rejection, request, route
 from docreduce.desk import Ask, Carried, Desk, Ledger, Ticket
 from docreduce.models.prices import stated
-from docreduce.settings import PricingSettings
+from docreduce.settings import LimitSettings, PricingSettings
 from docreduce.values import Cause, Completion, Decision, Failure, Reply, Usage
 
 DEARER = stated(PricingSettings(input_usd_per_million=0.0001, output_usd_per_million=0.001), "test")
@@ -494,3 +494,14 @@ def test_a_call_in_back_off_holds_no_slot(ledger: Ledger) -> None:
 
 def test_prices_are_those_that_the_tests_add_up() -> None:
     assert PRICE.output_pusd == 100
+
+
+def test_limits_told_anew_are_those_of_the_routes_where_a_batch_line_stands_before_them(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        first, second = line(route("a")), line(route("b"))
+        asked = desk(ledger, first, second)
+        asked.add_line(line(route("a", batch=True)))
+        slow, fast = LimitSettings(concurrency=2, max_attempts=9), LimitSettings(concurrency=3)
+        asked.retune([slow, fast], None, 0.0)
+    assert [each.tuned for each in asked.lines] == [None, slow, fast]
+    assert asked.max_attempts == 9
