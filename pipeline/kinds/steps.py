@@ -54,7 +54,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-R = TypeVar("R")
 Asking: TypeAlias = Generator[list[Request], list[Outcome], T]
 
 

@@ -19,7 +19,7 @@ from zlib import crc32
 
 from docreduce.models.catalogue import Ratio, TextKind
 from docreduce.models.routes import Route
-from docreduce.values import Attempt, Cause, Request
+from docreduce.values import Attempt, Cause, Request, Usage
 
 __all__ = ["Answers", "Calibration", "Sample", "counted_sample", "learn", "sample", "text_kind"]
 
@@ -142,6 +142,15 @@ def sample(request: Request, attempt: Attempt, route: Route, *, cut: bool) -> Sa
         fault = "again"
     elif cut:
         fault = "cut"
+    return _sample(request, route, fault, usage or Usage(input_tokens=0, output_tokens=0))
+
+
+def counted_sample(request: Request, route: Route, input_tokens: int) -> Sample:
+    """What the service's own count of `request` teaches: nothing of its answer."""
+    return _sample(request, route, "counted", Usage(input_tokens=input_tokens, output_tokens=0))
+
+
+def _sample(request: Request, route: Route, fault: str, usage: Usage) -> Sample:
     schema_crc, max_words = _asked(request)
     return Sample(
         endpoint=route.endpoint,
@@ -152,27 +161,10 @@ def sample(request: Request, attempt: Attempt, route: Route, *, cut: bool) -> Sa
         max_words=max_words,
         fault=fault,
         counted_tokens=request.tokens,
-        input_tokens=usage.input_tokens if usage else 0,
-        output_tokens=usage.output_tokens if usage else 0,
-        cached_tokens=usage.cached_input_tokens if usage else 0,
-        reasoning_tokens=usage.reasoning_tokens if usage else 0,
-    )
-
-
-def counted_sample(request: Request, route: Route, input_tokens: int) -> Sample:
-    """What the service's own count of `request` teaches: nothing of its answer."""
-    schema_crc, max_words = _asked(request)
-    return Sample(
-        endpoint=route.endpoint,
-        model=route.model,
-        text_kind=text_kind(request.messages[-1].content),
-        stage=request.stage,
-        schema_crc=schema_crc,
-        max_words=max_words,
-        fault="counted",
-        counted_tokens=request.tokens,
-        input_tokens=input_tokens,
-        output_tokens=0,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_input_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
     )
 
 

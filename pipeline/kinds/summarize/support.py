@@ -31,8 +31,6 @@ ADDS = 0.2
 COMMON = 0.2
 """Share of the source's sentences from which on a word tells nothing; MANY sentences at least."""
 MANY = 10
-SUBJECT = 0.1
-"""Share of the source's sentences with a name from which on it is what the source is about."""
 BEFORE = 3
 """Sentences before a passage without a name in which its name may stand."""
 PROOF = 0.1
@@ -76,9 +74,6 @@ class _Source:
         if seen > max(COMMON * total, MANY):
             return 0.0
         return math.log(1 + total / (seen or 1))
-
-    def subject(self, name: str) -> bool:
-        return self.names[name] >= max(3, SUBJECT * len(self.spans))
 
 
 def support(summary: str, text: str) -> list[dict[str, Any]]:
