@@ -93,7 +93,7 @@ def manifest_of(run: Run) -> dict[str, Any]:
             "endpoint": route.endpoint,
             "fallback": [each.model for each in session.routes[1:]],
             "tokenizer": plan.tokenizer.name,
-            "engine": plan.tokenizer.engine,
+            "engine": plan.tokenizer.counted_by,
             "input_tokens": plan.input_tokens,
             "max_output_tokens": plan.max_output_tokens,
             "extractive": session.offline,

@@ -55,7 +55,7 @@ def settings_sha256(session: Session) -> str:
     said = job.model_dump(by_alias=True, exclude=_NO_MATTER)
     beside = [table[key] for table in said.values() if isinstance(table, dict) for key in BESIDE if key in table]
     files = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in beside if isinstance(name, str)]
-    room = [plan.input_tokens, plan.tokenizer.name, plan.tokenizer.engine]
+    room = [plan.input_tokens, plan.tokenizer.name]  # both engines count alike
     whole = [said, files, room, kind_version(job.kind), versions()]
     return hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

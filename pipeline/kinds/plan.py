@@ -58,6 +58,13 @@ class Plan:
         told = self.tokenizer.count(schema) + SCHEMA_TOKENS if schema else 0
         return sum(self.tokenizer.count(m.content) for m in messages) + told + FRAME_TOKENS * (len(messages) + 2)
 
+    def leave_room(self, messages: Sequence[Message]) -> None:
+        """Raises JobError where `messages` leave no room for text. A text has no more tokens than bytes: only where
+        those do not fit is anything counted, which takes a vocabulary."""
+        most = sum(len(m.content.encode("utf-8", "replace")) for m in messages) + FRAME_TOKENS * (len(messages) + 2)
+        if most >= self.input_tokens:
+            self.chunk_tokens(self.overhead_tokens(messages))
+
     def chunk_tokens(self, overhead_tokens: int) -> int:
         """The budget for source text in one request. Raises JobError if the instructions leave no room."""
         room = self.input_tokens - overhead_tokens

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 
+import numpy as np
 from docreduce.readers.base import SAMPLE_BYTES, Doubt, FileFormat, ReadOptions, Text
 from docreduce.readers.codepages import TELLING, detected, telling_places
 from docreduce.values.errors import DocumentError
@@ -30,9 +31,8 @@ _MAGIC = (
     (b"\x89PNG", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
 )
-_CONTROL = bytes([*range(1, 9), *range(14, 26), *range(28, 32), 127])
+_CONTROL = [*range(1, 9), *range(14, 26), *range(28, 32), 127]
 _MAX_CONTROL_SHARE = 0.01
-_ESCAPED = re.compile(rb"\x1b[$(]|\x0e.*\x0f", re.DOTALL)  # ISO-2022: seven bits, and so no UTF-8 in spite of it
 _DECLARED = re.compile(rb"coding[:=][ \t]*([A-Za-z0-9_.-]{2,40})")  # as editors have it, PEP 263
 # What these labels mean on the web: https://encoding.spec.whatwg.org/#names-and-labels
 _WIDER = {
@@ -106,13 +106,13 @@ def _judged(sample: bytes, *, whole: bool) -> tuple[str, Doubt | None]:
             raise DocumentError("the content is binary, not text: it holds zero bytes", kind="not_text")
         return found, None
     if (
-        _ESCAPED.search(sample)
+        _is_escaped(sample)
         and (found := _detected(sample[:_DETECT_BYTES]))
         and "2022" in found
         and _decodes(sample, found)
     ):
         return found, None
-    if len(sample) - len(sample.translate(None, _CONTROL)) > _MAX_CONTROL_SHARE * len(sample):
+    if _controls(sample) > _MAX_CONTROL_SHARE * len(sample):
         raise DocumentError("the content is binary, not text", kind="not_text")
     declared = _DECLARED.search(b"\n".join(sample[:1000].split(b"\n")[:2]))
     label = known_encoding(declared[1]) if declared else None
@@ -121,6 +121,19 @@ def _judged(sample: bytes, *, whole: bool) -> tuple[str, Doubt | None]:
     if _is_utf8(sample, whole=whole):
         return "utf-8", None
     return _code_page(sample)
+
+
+def _controls(sample: bytes) -> int:
+    """How many bytes are control characters that no text has."""
+    octets = np.frombuffer(sample, np.uint8)
+    return int(np.isin(octets[(octets < 32) | (octets == 127)], _CONTROL).sum())  # few are left to be looked up
+
+
+def _is_escaped(sample: bytes) -> bool:
+    """Whether it may be ISO-2022: seven bits, and so no UTF-8 in spite of it."""
+    if b"\x1b" in sample and (b"\x1b$" in sample or b"\x1b(" in sample):
+        return True
+    return 0 <= sample.find(b"\x0e") < sample.rfind(b"\x0f")
 
 
 def known_encoding(label: bytes) -> str | None:

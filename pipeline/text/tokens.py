@@ -137,6 +137,11 @@ class Tokenizer:
         """Which one counts."""
         return "tiktoken" if self._fast is None else "fast"
 
+    @property
+    def counted_by(self) -> Literal["fast", "tiktoken"] | None:
+        """Which engine counted, None where nothing was: then no vocabulary was read."""
+        return self.engine if "_fast" in vars(self) else None
+
     @cached_property
     def _fast(self) -> Encode | None:
         if self._wanted == "tiktoken":

@@ -63,7 +63,7 @@ def prepare(settings: SummarizeSettings, plan: Plan) -> Work:
             f"{plan.max_output_tokens}: {plan.answer_words} words are asked for"
         )
         settings = settings.model_copy(update={"max_words": plan.answer_words})
-    plan.chunk_tokens(plan.overhead_tokens(map_prefix(plan.system, settings)))
+    plan.leave_room(map_prefix(plan.system, settings))
     cutter = Cutter(plan, plan.overlap_tokens or 0)
 
     def steps(documents: Sequence[Document]) -> Steps:
