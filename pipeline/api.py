@@ -312,7 +312,7 @@ def _connections() -> int:
     """Connections there may be, by this process's limit on open files as it is."""
     import resource
 
-    from docreduce.engine.run import MAX_IN_FLIGHT
+    from docreduce.engine.opening import MAX_IN_FLIGHT
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_IN_FLIGHT if soft == resource.RLIM_INFINITY else max(1, min(MAX_IN_FLIGHT, soft - OTHER_FILES))

@@ -6,81 +6,59 @@ it (`Run.stop`, `Run.abandon`)."""
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import orjson
 from docreduce.config import Job
-from docreduce.desk import Budget, Desk, Ledger, Limiter, Line
+from docreduce.desk import Budget, Desk, Ledger
 from docreduce.engine.batching import BatchWay, open_batched
-from docreduce.engine.carriers import Carrier, Embedded, Live
+from docreduce.engine.carriers import Carrier
 from docreduce.engine.drive import Driver
 from docreduce.engine.events import Counts, Event, Finished, Listener, Noted
 from docreduce.engine.forecast import Forecast
 from docreduce.engine.groups import Groups, with_column
 from docreduce.engine.intake import Intake, Read, Reads
 from docreduce.engine.manifest import manifest_of, unfit_for_latest
-from docreduce.engine.session import OFFLINE, Session, open_session
-from docreduce.engine.shards import Origins, Shard
+from docreduce.engine.opening import (
+    RunOptions,
+    carrier_key,
+    carrier_of,
+    line_of,
+    mark_committed,
+    opening_notes,
+    spread,
+)
+from docreduce.engine.session import Session, open_session
+from docreduce.engine.shards import Origins
 from docreduce.engine.takeover import open_takeover
-from docreduce.models.meter import Meter
-from docreduce.providers import open_provider
 from docreduce.readers import Discovered, close_sandboxes, discover, slices
 from docreduce.results import DatasetWriter, DocumentRow, Unchanged
 from docreduce.results.schema import TableSpec
-from docreduce.settings import EndpointSettings, LimitSettings
-from docreduce.values import Cause, Document
+from docreduce.settings import LimitSettings
+from docreduce.values import Cause
 from docreduce.values.columns import pinned_for, schema_from_json, schema_to_json
 from docreduce.values.errors import DocumentError
-from docreduce.values.money import money, pusd
+from docreduce.values.money import pusd
 
 __all__ = ["Run", "RunOptions", "exit_code", "run_job"]
 
-MAX_IN_FLIGHT = 1024
 MAX_BACKLOG = 4096
 """What a run with input left is taken to have ready: more than it may have in flight."""
-TIMEOUT_S = 120.0
-"""Of a call, where the job states none and none was learned."""
-FLEX_TIMEOUT_S = 900.0
-"""The same of the flex tier: what its guide recommends (15 minutes)."""
-
 Steering = Callable[["Run"], AbstractContextManager[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What a caller adds to a job. `limit`: documents at most. `sample`: ask for so many of them only, spread over the
-    input, and write no results: their answers are in the ledger. `deadline_s`: end in order after so long.
-    `max_in_flight`: connections there may be. `shard`: what the job is a part of; `ledger`: where that
-    of the run lies, beside its results if None. `wait`: until provider batches have ended."""
-
-    fresh: bool = False
-    retry_failed: bool = False
-    limit: int | None = None
-    sample: int | None = None
-    deadline_s: float | None = None
-    max_in_flight: int = MAX_IN_FLIGHT
-    cores: int = 1
-    shard: Shard | None = None
-    ledger: Path | None = None
-    wait: bool = False
 
 
 def run_job(
     job: Job,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
     *,
     listen: Listener = lambda _: None,
     steer: Steering = lambda _: nullcontext(),
@@ -93,13 +71,13 @@ def run_job(
     discovered = discover(job.input, options.shard.whole_output if options.shard else job.output.path)
     open_session(job)  # whatever can be refused is refused before a file is made
     with Ledger.open(options.ledger or Path(job.output.path) / "ledger.sqlite") as ledger:
-        _mark_committed(ledger, job)
+        mark_committed(ledger, job)
         session = open_session(job, ledger)
         carriers: dict[str, Carrier] = {}
         run = Run(session, options, ledger, carriers, discovered, listen)
         for meter, settings in zip(session.meters, session.settings, strict=True):
-            carriers[_carrier_key(meter)] = _carrier(session, meter, settings, lambda said: run.listen(Noted(said)))
-        for note in _opening_notes(ledger, session):
+            carriers[carrier_key(meter)] = carrier_of(session, meter, settings, lambda said: run.listen(Noted(said)))
+        for note in opening_notes(ledger, session):
             run.listen(Noted(note))
         run.batched = open_batched(session, ledger, run.listen, wait=options.wait)
         if run.batched is not None:
@@ -164,7 +142,7 @@ class Run:
         now = time.monotonic()
         self.desk = Desk(
             run_id=self.run_id,
-            lines=[_line(meter, session, options, now) for meter in session.meters],
+            lines=[line_of(meter, session, options, now) for meter in session.meters],
             ledger=ledger,
             budget=self.budget,
             max_attempts=job.limits.max_attempts,
@@ -271,7 +249,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         limited: Iterator[Read] = islice(reads, options.limit)
         if options.sample is not None:
-            limited = iter(_spread(limited, options.sample, job.sha256))
+            limited = iter(spread(limited, options.sample, job.sha256))
         limited = with_column(limited, job.reduce)
         place = Path(job.output.path) / "origins" / f"{self.run_id}.parquet"
         with (
@@ -361,69 +339,3 @@ class Run:
         if self.counts.kept_failures:
             kept = f"{self.counts.kept_failures:,} documents failed as in an earlier run and were not asked again"
             self.listen(Noted(f"{kept} (output.retry = {self.desk.retry!r}); --retry-failed asks them"))
-
-
-def _line(meter: Meter, session: Session, options: RunOptions, now: float) -> Line:
-    limits, offline = meter.route.limits, meter.route.endpoint == OFFLINE
-    info = session.infos[session.meters.index(meter)]
-    concurrency = limits.concurrency or info.concurrency or (options.cores if offline else None)
-    timeout_s = limits.timeout_s or (FLEX_TIMEOUT_S if meter.route.flex else TIMEOUT_S)
-    return Line(
-        route=meter.route,
-        meter=meter,
-        limiter=Limiter(
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
-            # The embedded answers are made on this machine: more at once would only wait for each other.
-            concurrency=concurrency and min(concurrency, options.max_in_flight),
-            max_concurrency=min(MAX_IN_FLIGHT, options.max_in_flight),
-            timeout_s=math.inf if offline else timeout_s,
-            timeout_stated=limits.timeout_s is not None or meter.route.flex,
-            now=now,
-        ),
-        give_up_s=limits.give_up_s,
-        timeout_s=timeout_s,
-        concurrency=info.concurrency or (options.cores if offline else None),
-    )
-
-
-def _carrier_key(meter: Meter) -> str:
-    return f"{meter.route.endpoint} {meter.route.model}"
-
-
-def _carrier(session: Session, meter: Meter, settings: EndpointSettings, note: Callable[[str], None]) -> Carrier:
-    if meter.route.endpoint == OFFLINE:
-        offline = session.work.offline
-        assert offline is not None
-        return Embedded(offline, session.plan.tokenizer)
-    return Live(open_provider(meter.route, settings), note)
-
-
-def _opening_notes(ledger: Ledger, session: Session) -> Iterator[str]:
-    yield from ledger.notes
-    if ledger.recovered:
-        most = money(sum(ledger.recovered))
-        yield (
-            f"{len(ledger.recovered):,} calls were in flight when an earlier run died; up to {most} of that may "
-            "have been charged and is booked as unknown"
-        )
-    yield from session.work.notes
-
-
-def _mark_committed(ledger: Ledger, job: Job) -> None:
-    """A run that died between its commit and its mark is as complete as its manifest says."""
-    for run_id in ledger.unmarked(job.name):
-        with suppress(OSError, ValueError, KeyError):
-            manifest = orjson.loads((Path(job.output.path) / job.name / run_id / "run.json").read_bytes())
-            ledger.end_run(run_id, "limited" if manifest.get("limited") else str(manifest["status"]), time.time())
-
-
-def _spread(reads: Iterator[Read], number: int, seed: str) -> list[Read]:
-    """`number` of the documents with text, each as likely as any other, in order (Vitter's reservoir, algorithm R)."""
-    draw = random.Random(seed)  # noqa: S311 - the same job takes the same sample
-    kept: list[tuple[int, Read]] = []
-    for at, found in enumerate(each for each in reads if isinstance(each, Document) and each.text.strip()):
-        place = at if at < number else draw.randrange(at + 1)
-        if place < number:
-            kept[place : place + 1] = [(at, found)]
-    return [found for _, found in sorted(kept, key=itemgetter(0))]

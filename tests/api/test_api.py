@@ -122,6 +122,7 @@ def test_a_run_inside_a_running_loop_and_in_any_thread(tmp_path: Path) -> None:
     assert held[0].manifest["counts"]["reused_calls"] > 0
 
 
+@pytest.mark.long
 def test_an_interrupt_ends_a_run_in_order_and_is_raised(tmp_path: Path) -> None:
     code = f"""
 import sys, docreduce

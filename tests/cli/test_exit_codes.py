@@ -89,6 +89,7 @@ def test_5_where_this_machine_cannot_write_and_nothing_half_written_is_visible(t
     assert json.loads(failed.stdout)["error"]["kind"] == "machine"
 
 
+@pytest.mark.long
 def test_130_where_it_was_interrupted_and_the_same_command_goes_on(tmp_path: Path) -> None:
     with serving(lambda _: "short.", latency_s=60, latency_sigma=0, tokenizer="bytes") as slow:
         job = job_file(tmp_path, slow.url, limits={"grace_s": 0.2})
@@ -131,6 +132,7 @@ KIND = Faulty()
 """
 
 
+@pytest.mark.long
 def test_70_where_docreduce_is_at_fault_with_the_trace_in_a_log_and_what_is_done_kept(tmp_path: Path) -> None:
     site = tmp_path / "site"
     facts = site / "docreduce_faulty-1.0.dist-info"

@@ -124,6 +124,7 @@ def test_every_key_of_a_job_file_stands_in_the_readme_as_the_schema_has_it() -> 
     assert found[1] == keys_table(), f"put this between the marks:\n\n{keys_table()}\n"
 
 
+@pytest.mark.long
 def test_commands_in_the_readme_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("jobs", "data"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -151,6 +152,7 @@ def test_what_is_not_run_here_stands_in_the_readme(word: str) -> None:
     assert any(word in line for line in commands()), f"{word}: no longer in the README, so take it out of ELSEWHERE"
 
 
+@pytest.mark.long
 def test_the_line_for_cron_runs_in_crons_environment_and_is_silent(home: Path) -> None:
     (line,) = re.findall(r"^```crontab\n(.*)\n```$", README, re.MULTILINE)
     schedule, command = line.split(" ")[:5], line.split(" ", 5)[5]

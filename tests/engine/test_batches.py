@@ -116,6 +116,7 @@ def test_a_run_that_does_not_wait_ends_waiting_and_a_later_one_takes_up_what_is_
     assert left(folder) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize(
     ("fault", "lines"), [("expired", 0.0), ("failed", 0.0), ("unseen", 0.0), ("refused", 0.0), ("lost", 0.0), ("", 0.3)]
@@ -163,6 +164,7 @@ def test_the_cap_counts_what_is_out_at_the_batch_price(folder: Path) -> None:
     assert stats["billed_calls"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_cancelled_batch_is_asked_again_by_the_next_run_and_what_was_done_is_kept(folder: Path, service: str) -> None:
     with serving(answer="extractive", output_words=30, batch_s=DAY_S) as server:

@@ -8,6 +8,7 @@ import pytest
 from checking import check
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "phase"),
     [
@@ -27,6 +28,7 @@ def test_a_run_killed_twice_ends_like_an_undisturbed_one_and_pays_for_calls_in_f
     assert found.cases >= 1
 
 
+@pytest.mark.long
 def test_a_run_killed_as_its_answers_arrive_books_them_unknown(lab: Any) -> None:
     import rig
 
@@ -43,6 +45,7 @@ def test_a_run_killed_as_its_answers_arrive_books_them_unknown(lab: Any) -> None
     assert "in flight when an earlier run died" in case.text()
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_ends_the_run_with_5_and_more_space_makes_it_whole(lab: Any) -> None:
     import faults
 
@@ -52,24 +55,28 @@ def test_a_disk_that_is_full_ends_the_run_with_5_and_more_space_makes_it_whole(l
     check(found)
 
 
+@pytest.mark.long
 def test_what_a_refusal_left_undone_is_done_once_it_is_mended(lab: Any) -> None:
     import faults
 
     check(faults.refused(lab, fault_at={9: "redirect"}))
 
 
+@pytest.mark.long
 def test_two_runs_at_once_part_with_a_clear_word(lab: Any) -> None:
     import faults
 
     check(faults.two_at_once(lab))
 
 
+@pytest.mark.long
 def test_more_calls_than_files_may_be_open_are_made_in_turn(lab: Any) -> None:
     import faults
 
     check(faults.few_files(lab, 100, 200))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pattern", ["^$", "(sqlite|-wal|parquet)$"], ids=["folders", "files"])
 def test_an_output_that_turns_read_only_midway_ends_the_run_with_5_and_loses_nothing(lab: Any, pattern: str) -> None:
     import faults
@@ -80,6 +87,7 @@ def test_an_output_that_turns_read_only_midway_ends_the_run_with_5_and_loses_not
     check(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["garbage", "folder", "held"])
 def test_a_spoilt_lock_file_parts_runs_all_the_same(lab: Any, how: str) -> None:
     import faults
@@ -87,6 +95,7 @@ def test_a_spoilt_lock_file_parts_runs_all_the_same(lab: Any, how: str) -> None:
     check(faults.broken_lock(lab, how))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["cut", "foreign"])
 def test_what_a_broken_ledger_makes_be_paid_twice_is_billed_and_told(lab: Any, how: str) -> None:
     import faults
@@ -96,6 +105,7 @@ def test_what_a_broken_ledger_makes_be_paid_twice_is_billed_and_told(lab: Any, h
     assert found.twice
 
 
+@pytest.mark.long
 def test_an_answer_damaged_in_a_sound_ledger_is_paid_again_and_told(lab: Any) -> None:
     import contextlib
     import sqlite3
@@ -114,6 +124,7 @@ def test_an_answer_damaged_in_a_sound_ledger_is_paid_again_and_told(lab: Any) ->
     assert "3 answers in the ledger were damaged; they were asked and paid for again" in case.text()
 
 
+@pytest.mark.long
 def test_a_call_of_sqlite_or_the_file_system_that_fails_loses_nothing_and_pays_nothing_twice(lab: Any) -> None:
     import faults
 

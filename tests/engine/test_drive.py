@@ -195,6 +195,7 @@ def test_one_pull_brings_no_more_than_its_share_also_where_all_is_empty(
     assert len(each) >= 1_000 / BATCH
 
 
+@pytest.mark.long
 def test_of_a_hundred_thousand_equal_rows_a_bounded_number_is_held_at_a_time(tmp_path: Path) -> None:
     alive = [0, 0]
 

@@ -76,6 +76,7 @@ def gold_url() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("tokens", "overlap"), [(1_000, 0), (1_000, 200), (8_000, 0)])
 def test_every_gold_span_comes_back_once_with_its_offsets(
     gold_url: str, tmp_path: Path, tokens: int, overlap: int
@@ -132,6 +133,7 @@ def test_records_have_the_schemas_types_also_without_a_row(folder: Path) -> None
     assert (record["names"], record["count"], record["sure"]) == (["a", "b"], 4, False)
 
 
+@pytest.mark.long
 def test_the_order_of_the_answers_changes_nothing(folder: Path) -> None:
     for n in range(5):
         (folder / "in" / f"{n}.txt").write_text("".join(SENTENCES[n:]))

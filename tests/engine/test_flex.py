@@ -37,6 +37,7 @@ def charged(folder: Path) -> dict[str, int]:
         return dict(ledger.execute("SELECT billing, sum(cost_pusd) FROM attempt GROUP BY billing"))
 
 
+@pytest.mark.long
 def test_answers_are_billed_at_the_tier_that_served_them_and_refusals_of_capacity_are_free(tmp_path: Path) -> None:
     with serving(answer="extractive", output_words=10, flex_refused=0.3, seed=5) as server:
         manifest = run_job(load_job(job(tmp_path, server.url)), RunOptions())
@@ -49,6 +50,7 @@ def test_answers_are_billed_at_the_tier_that_served_them_and_refusals_of_capacit
     assert stats["flex_input_tokens"] == stats["input_tokens"]
 
 
+@pytest.mark.long
 def test_where_there_is_no_capacity_calls_go_as_standard_after_the_patience_that_was_asked_for(tmp_path: Path) -> None:
     with serving(answer="extractive", output_words=10, flex_refused=1.0) as server:
         manifest = run_job(load_job(job(tmp_path, server.url, flex_patience_s=0.2)), RunOptions())

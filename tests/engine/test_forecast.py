@@ -188,6 +188,7 @@ def test_rows_that_share_a_request_share_its_cost_to_the_last_token(tmp_path: Pa
     assert documents["calls"].to_list() == [1] * 23
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_what_the_cap_does_not_allow_is_skipped_and_more_money_goes_on(tmp_path: Path, mode: str) -> None:
     with simulated(faults={"no_usage": 0.1, "500": 0.1}) as server:

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from desks import BOUND, answer, desk, line, rejection, request, route
 from docreduce.config import Job, load_job
 from docreduce.desk import Ask, Carried, Desk, Ledger, Ticket
@@ -197,6 +198,7 @@ KEYS = sorted({key for field in Job.model_fields.values() for key in getattr(fie
 NAMES = st.sampled_from([*TABLES, *KEYS]) | st.text(max_size=10)
 
 
+@pytest.mark.long
 @given(
     pairs=st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=3).map(".".join), VALUES), max_size=8),
     valid=st.booleans(),

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from checking import check
 from docreduce.values.unicode import printable
 
 
+@pytest.mark.long
 def test_what_documents_say_reaches_no_path_no_terminal_and_no_formula(lab: Any) -> None:
     import faults
 

@@ -86,6 +86,7 @@ def priced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield run
 
 
+@pytest.mark.long
 def test_limited_runs_do_not_renew_a_cap(priced: Any) -> None:
     first = priced(RunOptions(limit=1))["cost"]["charged_usd"]
     assert first > 0

@@ -39,6 +39,7 @@ def until(holds: Callable[[], Any], what: str) -> None:
     raise AssertionError(f"not within a minute: {what}")
 
 
+@pytest.mark.long
 def test_limits_and_cap_are_changed_while_the_command_runs_and_what_is_wrong_changes_nothing(lab: Any) -> None:
     lab.configure("summarize", latency_s=0.01)
     case = lab.case("summarize", limits=LIMITS)
@@ -71,6 +72,7 @@ def test_limits_and_cap_are_changed_while_the_command_runs_and_what_is_wrong_cha
     check(faults.judge(case, lab.service.stats(), None, documents=faults.DOCUMENTS, exact=True))
 
 
+@pytest.mark.long
 def test_quiet_says_nothing_where_all_is_well_and_what_is_wrong_where_it_is_not(lab: Any) -> None:
     lab.configure("summarize")
     case = lab.case("summarize")
@@ -82,6 +84,7 @@ def test_quiet_says_nothing_where_all_is_well_and_what_is_wrong_where_it_is_not(
     assert "`latest` is not moved" in case.text()
 
 
+@pytest.mark.long
 def test_the_log_is_json_lines_alone_from_the_first_to_the_last(lab: Any) -> None:
     lab.configure("summarize", keys=["another"])
     case = lab.case("summarize")

@@ -136,6 +136,7 @@ def tallies(manifest: dict[str, Any]) -> pl.DataFrame:
     return pl.read_parquet(Path(manifest["run_dir"]) / "tallies.parquet")
 
 
+@pytest.mark.long
 def test_a_kind_of_another_package_is_rehearsed_offline_and_writes_its_own_table(tmp_path: Path, tally: Path) -> None:
     job = tally_job(tmp_path)
     manifest = ran(tally, "run", job)
@@ -147,6 +148,7 @@ def test_a_kind_of_another_package_is_rehearsed_offline_and_writes_its_own_table
     assert {each["path"]: each["rows"] for each in manifest["files"]}["tallies.parquet"] == 5
 
 
+@pytest.mark.long
 def test_its_estimate_is_what_its_run_sends_and_a_second_run_pays_for_nothing(tmp_path: Path, tally: Path) -> None:
     def answer(ask: Any) -> str:
         return "\n".join(str(line.split().count("ice")) for line in ask.text.splitlines())
@@ -170,6 +172,7 @@ def test_its_estimate_is_what_its_run_sends_and_a_second_run_pays_for_nothing(tm
     assert float(cost) == pytest.approx(first["cost"]["charged_usd"], abs=1e-12)
 
 
+@pytest.mark.long
 def test_its_settings_are_checked_and_its_own_refusals_come_before_anything_is_sent(
     tmp_path: Path, tally: Path
 ) -> None:
@@ -192,6 +195,7 @@ def test_every_command_knows_it(tmp_path: Path, tally: Path) -> None:
     assert "tally" in schema["properties"]
 
 
+@pytest.mark.long
 def test_an_installed_kind_changes_no_other_job(tmp_path: Path, tally: Path) -> None:
     sample = [ROOT / "jobs" / "summarize.toml", "--input", ROOT / "data" / "reports", "--output", tmp_path / "out"]
     without, beside = ran(tmp_path / "nothing", "run", *sample), ran(tally, "run", *sample)
@@ -199,6 +203,7 @@ def test_an_installed_kind_changes_no_other_job(tmp_path: Path, tally: Path) -> 
     assert beside["counts"]["reused_calls"] == without["counts"]["calls"]
 
 
+@pytest.mark.long
 def test_a_kind_that_does_not_load_is_told_and_the_others_work(tmp_path: Path) -> None:
     site = installed(tmp_path, "broken", "import nothing_of_that_name")
     job = tally_job(tmp_path)
@@ -209,6 +214,7 @@ def test_a_kind_that_does_not_load_is_told_and_the_others_work(tmp_path: Path) -
     assert sample.returncode == 0, sample.stderr
 
 
+@pytest.mark.long
 def test_the_kind_in_the_readme_works_as_it_stands_there(tmp_path: Path) -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("### A kind of your own")[2]
     source = re.search(r"```python\n(.*?)```", section, re.DOTALL)

@@ -387,6 +387,7 @@ HOW = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=1_000, deadline=None)
 @given(PRICINGS, USAGES, TOKENS, TOKENS, HOW)
 def test_no_call_within_its_size_costs_more_than_its_bound(

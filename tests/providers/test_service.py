@@ -30,6 +30,7 @@ ANSWERS = {"slow", "cut", "invalid_json", "no_usage"}
 UNLIKE = {"429_quota", "huge", "reset_billed"}  # their reply depends on the dialect or on where the stream was
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("provider", "dialect", "root"),

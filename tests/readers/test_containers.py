@@ -123,6 +123,7 @@ def test_archives_in_archives_are_read_up_to_a_depth(tmp_path: Path) -> None:
     assert only.text == "the core"
 
 
+@pytest.mark.long
 def test_a_bomb_is_stopped_by_document_and_over_the_whole_archive(tmp_path: Path) -> None:
     megabytes = b"x" * 3 * 2**20
     (tmp_path / "a.zip").write_bytes(packed({"big.txt": megabytes, "small.txt": b"fine"}))

@@ -50,6 +50,7 @@ def rows(text: str, width: int, *, fast: bool) -> tuple[list[tuple[tuple[str | N
         found += [(row, at in batch.wrong) for at, row in enumerate(cells)]
 
 
+@pytest.mark.long
 def test_polars_and_the_lines_find_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "_BLOCK_CHARS", 64)
     chance = random.Random(5)

@@ -225,6 +225,7 @@ def test_deep_nesting_does_not_crash(piece: str) -> None:
     assert extract(piece * 20_000 + "deep").text == ("" if piece == "<svg>" else "deep")
 
 
+@pytest.mark.long
 def test_markup_that_takes_quadratic_time_is_stopped(tmp_path: Path, read_all: Any) -> None:
     (tmp_path / "a.html").write_text("<font><div>" * 300_000)
     (tmp_path / "b.html").write_text("<p>next</p>")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 
+import pytest
 from docreduce.readers import UniqueIds
 
 
@@ -26,6 +27,7 @@ def test_equal_input_gets_equal_names_whatever_the_ids() -> None:
     assert len(set(given)) == len(names)
 
 
+@pytest.mark.long
 def test_what_was_given_out_is_remembered_in_few_bytes() -> None:
     unique = UniqueIds()
     tracemalloc.start()

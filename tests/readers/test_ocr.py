@@ -23,6 +23,7 @@ def test_without_the_program_the_row_says_what_to_install(monkeypatch: pytest.Mo
     assert "apt-get install" in caught.value.hint
 
 
+@pytest.mark.long
 @needs_tesseract
 @pytest.mark.parametrize(
     ("file", "words"),

@@ -299,6 +299,7 @@ def test_parquet_string_that_is_not_utf8_is_read_with_a_visible_mark(tmp_path: P
     assert texts(read_all(tmp_path / "t.parquet", text_column="body")) == ["caf\ufffd", "ok"]
 
 
+@pytest.mark.long
 def test_parquet_that_unpacks_to_more_than_memory_allows_fails_alone(
     tmp_path: Path, read_all: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -313,6 +313,7 @@ def test_what_is_settled_at_the_end_stands_in_every_row_group_with_the_same_type
     assert sorted(each.name for each in tmp_path.iterdir()) == ["after.parquet", "before.parquet"]
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.dictionaries(st.text(max_size=3), values, max_size=3), max_size=12))
 def test_no_mix_of_kept_values_stops_a_run(
@@ -515,6 +516,7 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
 # --- size and failures --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_documents_stream_in_bounded_row_groups(tmp_path: Path) -> None:
     with DatasetWriter(tmp_path, "job", "r1") as writer:
         for number in range(100_000):

@@ -459,6 +459,7 @@ def faults_of(seed: int, at_once: int) -> dict[str, int]:
     return talk(settings(seed=seed, faults=rates, latency_s=0.002), work)
 
 
+@pytest.mark.long
 def test_a_seed_gives_the_same_faults_at_any_concurrency() -> None:
     alone, together, other = faults_of(1, 1), faults_of(1, 30), faults_of(2, 30)
     assert alone == together

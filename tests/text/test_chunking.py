@@ -91,6 +91,7 @@ def assert_covered(text: str, chunks: list[Chunk], counter: Tokenizer, budget: i
             assert counter.count(text[two.span.start : one.span.end]) <= overlap
 
 
+@pytest.mark.long
 @given(text=texts(), counter=st.sampled_from(COUNTERS), budget=st.integers(1, 60), data=st.data())
 @settings(max_examples=500, deadline=None)
 def test_any_text_is_covered_within_any_budget(text: str, counter: Tokenizer, budget: int, data: st.DataObject) -> None:
@@ -154,6 +155,7 @@ def test_the_corpus_is_there_or_its_lack_is_said() -> None:
         pytest.skip("no long texts beside the project: the corpus tests did not run")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("counter", [FAST, PLAIN], ids=["fast", "tiktoken"])
 @pytest.mark.parametrize(
     "text",

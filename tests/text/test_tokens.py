@@ -62,6 +62,7 @@ def test_token_ends_are_the_same_in_both_engines_and_end_with_the_text(name: Tok
     assert plain[-1] == len(text) if text else not len(plain)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_engines_agree_on_every_code_point_the_fast_one_is_given(name: TokenizerName) -> None:
     fast, plain = tokenizer(name, "fast"), reference(name)
@@ -99,6 +100,7 @@ def test_a_special_tokens_literal_is_plain_text(counter: Tokenizer) -> None:
     assert counter.count("<|endoftext|>") > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "text"),
     [

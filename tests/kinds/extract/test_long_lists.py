@@ -122,6 +122,7 @@ def test_every_row_of_a_long_table_is_found_once_from_a_service_that_truncates_a
     assert len(asked) <= (8 if loops else 3) * least + 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overlap", [0, None])
 @pytest.mark.parametrize(
     ("form", "rows", "limit"), [("markdown", 300, 1000), ("tabs", 3000, 4000), ("prose", 300, 400)]
@@ -149,6 +150,7 @@ def test_a_list_inside_the_one_record_of_a_document_is_as_whole(
     assert bag(lines) == bag(planted)
 
 
+@pytest.mark.long
 def test_no_hostile_service_passes_the_estimates_ceiling() -> None:
     text, _ = table(400)
     job = {

@@ -597,6 +597,7 @@ def test_groups_are_the_same_whatever_order_they_are_united_in(pairs, rng):
     assert one.members() == other.members()
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_items_merge_in_seconds():
     rng = random.Random(7)
     words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(4, 10))) for _ in range(3_000)]

@@ -204,6 +204,7 @@ def tried() -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
     return caught, alarms
 
 
+@pytest.mark.long
 def test_planted_errors_are_caught(tried: tuple[dict[str, Counter[str]], dict[str, Counter[str]]]) -> None:
     caught, _ = tried
     all_of_them = sum(caught.values(), Counter())
