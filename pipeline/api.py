@@ -68,6 +68,12 @@ class Run:
         return self.table("records")
 
     @cached_property
+    def groups(self) -> pl.DataFrame:
+        """A row a group of [reduce]: its name, how many documents, its summary or its fields. Raises LookupError where
+        the job has no [reduce]."""
+        return self.table("groups")
+
+    @cached_property
     def failures(self) -> pl.DataFrame:
         """The documents that are not ok, with the reason."""
         import polars as pl

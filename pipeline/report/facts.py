@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from docreduce.report.failures import failures
 from docreduce.report.folder import place, table
+from docreduce.report.reading import groups
 from docreduce.report.sentences import against_estimate, reasons, verdict
 from docreduce.report.terminal import dollars
 from docreduce.values.errors import JobError
@@ -53,6 +54,8 @@ def facts(run_dir: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "latencies": _latencies(answered),
         "causes": _causes(made),
         "failures": failures(run_dir, HUNDRED),
+        "groups": groups(run_dir, HUNDRED),
+        "quality": manifest.get("quality"),
         "dearest": _first(documents, "cost_usd"),
         "slowest": _slowest(documents, made),
         "pace": _pace(made, manifest),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docreduce.report.folder import read_manifest
+from docreduce.report.sentences import acceptance, accepted
 from docreduce.report.terminal import dollars
 from docreduce.storage import machine_errors
 from docreduce.values.errors import JobError
@@ -65,11 +66,12 @@ def write_reading(run_dir: Path, name: str | None, to: Path | None = None) -> Pa
     if to is not None:
         raise JobError("--to wants a DOCUMENT: an index leads to views beside it")
     listed = index(run_dir)
-    if listed["total"] <= VIEWS:
-        for row in listed["documents"]:
+    rows = [*listed["groups"], *listed["documents"]]
+    if listed["total"] + len(listed["groups"]) <= VIEWS:
+        for row in rows:
             path = folder / _file_name(row["document_id"])
             _write(path, _view(reading(run_dir, row["document_id"]), indexed=True))
-    for row in listed["documents"]:
+    for row in rows:
         view = _file_name(row["document_id"])
         row["file"] = view if (folder / view).exists() else None
     return _write(folder / "index.html", _page("index", **listed, run_dir=run_dir))
@@ -155,9 +157,12 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {
         "usd": dollars,
         "n": lambda number: f"{number:,}",
+        "percent": lambda share: "–" if share is None else f"{100 * share:.1f} %",
         "visible": visible,
         "lines": _lines,
         "code": _code,
+        "accepted": accepted,
+        "acceptance": acceptance,
     }
     environment.filters |= filters
     return environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["index", "reading"]
 
 _OURS = frozenset({"document_id", "uri", "item", "status", "error", "cost_usd"})
-_ACCEPTING = frozenset({"grounding", "accepted"})
+_ACCEPTING = ("grounding", "accepted")
 _NAMED = ("document_id", "uri", "row", "status", "error_kind", "error", "summary")
 INDEXED = 1000
 """Documents in an index, at most: a page that a browser opens at once."""
 
 
 def index(run_dir: Path, limit: int = INDEXED) -> dict[str, Any]:
-    """The first documents of a run, each with its summary or its first values (`gist`); `total` counts all."""
+    """The first documents of a run, each with its summary or its first values (`gist`); `total` counts all. `groups`
+    are those of [reduce], as many at most."""
     import polars as pl
 
     manifest, documents = read_manifest(run_dir), _documents(run_dir)
@@ -37,8 +38,7 @@ def index(run_dir: Path, limit: int = INDEXED) -> dict[str, Any]:
         fields = _fields(records, documents, manifest)
         firsts = records.filter(pl.col("document_id").is_in([row["document_id"] for row in rows]))
         for record in firsts.unique("document_id", keep="first").collect().to_dicts():
-            values = (f"{name}: {text_of(record[name])}" for name in fields[:4] if record[name] is not None)
-            gists[record["document_id"]] = "; ".join(values)
+            gists[record["document_id"]] = _gist(record, fields[:4])
     return {
         "run_id": manifest["run_id"],
         "job": manifest["job"],
@@ -47,11 +47,25 @@ def index(run_dir: Path, limit: int = INDEXED) -> dict[str, Any]:
             for row in rows
         ],
         "total": documents.select(pl.len()).collect().item(),
+        "groups": groups(run_dir, limit),
     }
 
 
+def groups(run_dir: Path, limit: int) -> list[dict[str, Any]]:
+    """The groups of a run's [reduce], `limit` of them at most: `group` (its name), `documents`, and as `gist` its
+    summary or its values."""
+
+    found = table(run_dir, "groups")
+    if found is None:
+        return []
+    fields = _group_fields(found.collect_schema().names())
+    rows = found.with_columns(_words("status")).head(limit).collect().to_dicts()
+    return [{**row, "gist": row.get("summary") or _gist(row, fields) or row["error"]} for row in rows]
+
+
 def reading(run_dir: Path, name: str) -> dict[str, Any]:
-    """A document: its row, its text (`source`), its chunks, and its items' values with their evidence.
+    """A document, or a group of [reduce]: its row, its text (`source`), its chunks, and its items' values with their
+    evidence.
 
     `name` is its id, or its place, or a part of its place that only it has. Raises JobError otherwise."""
     import polars as pl
@@ -59,39 +73,60 @@ def reading(run_dir: Path, name: str) -> dict[str, Any]:
     manifest = read_manifest(run_dir)
     document = _find(run_dir, name)
     own = pl.col("document_id") == document["document_id"]
+    is_group = document["documents"] is not None
+    source = {"text": None, "fault": None} if is_group else _source(document, manifest.get("input") or {})
     chunks, evidence, support = (table(run_dir, each) for each in ("chunks", "evidence", "support"))
     wanted = ["chunk", "char_start", "char_end", "page_start", "heading", "status", "error", "output"]
     return {
         "run_id": manifest["run_id"],
         "job": manifest["job"],
         "document": document,
-        "source": _source(document, manifest.get("input") or {}),
+        "source": source,
         "chunks": [] if chunks is None else chunks.filter(own).select(wanted).collect().to_dicts(),
-        "items": _items(run_dir, own, [] if evidence is None else evidence.filter(own).collect().to_dicts()),
+        "items": _of_group(run_dir, own)
+        if is_group
+        else _items(run_dir, own, [] if evidence is None else evidence.filter(own).collect().to_dicts()),
         "sentences": [] if support is None else _sentences(support.filter(own).collect().to_dicts()),
     }
 
 
-def _documents(run_dir: Path) -> pl.LazyFrame:
+def _gist(record: Mapping[str, Any], fields: Sequence[str]) -> str:
+    return "; ".join(f"{name}: {text_of(record[name])}" for name in fields if record[name] is not None)
+
+
+def _words(*names: str) -> pl.Expr:
+    """Dictionary columns as text."""
     import polars as pl
+
+    return pl.col(*names).cast(pl.String)
+
+
+def _documents(run_dir: Path) -> pl.LazyFrame:
 
     documents = table(run_dir, "documents")
     if documents is None:
         raise JobError(f"{run_dir}: documents.parquet is not there", hint="`docreduce check` says what else is wrong.")
     kept = [each for each in documents.collect_schema().names() if each not in DOCUMENTS.names]
-    return documents.select(*_NAMED, "media_type", *kept).with_columns(pl.col("status", "error_kind").cast(pl.String))
+    return documents.select(*_NAMED, "media_type", *kept).with_columns(_words("status", "error_kind"))
 
 
 def _find(run_dir: Path, name: str) -> dict[str, Any]:
     import polars as pl
 
-    documents = _documents(run_dir).select(*_NAMED)
+    documents = _documents(run_dir).select(*_NAMED).with_columns(documents=pl.lit(None, pl.Int64))
+    made = table(run_dir, "groups")
+    if made is not None:
+        rows = made.with_columns(_words("status")).select(
+            pl.selectors.by_name(*_NAMED, "group", "documents", require_all=False)
+        )
+        documents = pl.concat([documents, rows], how="diagonal_relaxed")
     numbered = pl.when(pl.col("row").is_null() | pl.col("uri").str.contains("#", literal=True)).then(pl.col("uri"))
     spot = numbered.otherwise(pl.format("{}#{}", pl.col("uri"), pl.col("row").fill_null(0)))
     for which in (pl.col("document_id") == name, spot == name, spot.str.contains(name, literal=True)):
         found = documents.filter(which).head(11).collect().to_dicts()
         if len(found) == 1:
-            return {**found[0], "document": place(found[0])}
+            row = found[0]
+            return {**row, "document": place(row) if row["documents"] is None else f"group {row.get('group')}"}
         if found:
             names = ", ".join(f"{row['document_id']} ({place(row)})" for row in found[:10])
             raise JobError(f"{name}: more than one document: {names}", hint="Name one by its id.")
@@ -123,22 +158,51 @@ def _source(document: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
 def _fields(records: pl.LazyFrame, documents: pl.LazyFrame, manifest: Mapping[str, Any]) -> list[str]:
     """The columns of the records that are neither ours nor carried from the input."""
     carried = set(documents.collect_schema().names()) - set(_NAMED)
-    ours = _OURS | _ACCEPTING if "accept" in manifest.get("quality", {}) else _OURS
+    ours = {*_OURS, *_ACCEPTING} if "accept" in manifest.get("quality", {}) else _OURS
     return [name for name in records.collect_schema().names() if name not in ours | carried]
 
 
 def _items(run_dir: Path, own: pl.Expr, evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    records = table(run_dir, "records")
+    records, manifest = table(run_dir, "records"), read_manifest(run_dir)
     if records is None:
         return []
-    fields = _fields(records, _documents(run_dir), read_manifest(run_dir))
+    fields = _fields(records, _documents(run_dir), manifest)
+    accepting = manifest.get("quality", {}).get("accept")
     by_item: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for number, row in enumerate(evidence):
         by_item[row["item"]].append({**row, "value": _unquoted(row["value"]), "number": number})
     return [
-        {"item": record["item"], "status": record["status"], "values": _values(record, fields, by_item[record["item"]])}
+        {
+            "item": record["item"],
+            "status": record["status"],
+            "values": _values(record, fields, by_item[record["item"]]),
+            **({} if accepting is None else {"acceptance": _acceptance(record, accepting)}),
+        }
         for record in records.filter(own).collect().to_dicts()
     ]
+
+
+def _acceptance(record: Mapping[str, Any], accepting: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a record is accepted, and how often one with its grounding is right at least."""
+    seen = accepting["groundings"].get(record["grounding"] or "", {})
+    return {
+        **{name: record[name] for name in _ACCEPTING},
+        "at_least": seen.get("at_least"),
+        "of": accepting["at_least"],
+    }
+
+
+def _of_group(run_dir: Path, own: pl.Expr) -> list[dict[str, Any]]:
+    """What a group has beside a summary, as an item."""
+    found = table(run_dir, "groups")
+    assert found is not None  # it was found there
+    (record,) = found.filter(own).collect().to_dicts()
+    fields = _group_fields(record)
+    return [{"item": None, "status": record["status"], "values": _values(record, fields, ())}] if fields else []
+
+
+def _group_fields(columns: Iterable[str]) -> list[str]:
+    return [name for name in columns if name not in {*_OURS, "group", "documents", "summary"}]
 
 
 def _unquoted(value: str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from docreduce.values.money import money, pusd
 
-__all__ = ["against_estimate", "reasons", "verdict"]
+__all__ = ["acceptance", "accepted", "against_estimate", "reasons", "verdict"]
 
 _ENDED = {
     "complete": "Complete",
@@ -31,6 +31,24 @@ def verdict(manifest: Mapping[str, Any]) -> str:
         return f"{ended}: {'the document is' if total == 1 else f'all {total:,} documents are'} ok."
     rest = [f"{counts[name]:,} {name}" for name in ("partial", "failed", "skipped") if counts[name]]
     return f"{ended}: {ok:,} of {total:,} documents ok" + (f", {', '.join(rest)}." if rest else ".")
+
+
+def accepted(accepting: Mapping[str, Any]) -> str:
+    """How many records of a run are accepted, and what that promises."""
+    share, confidence = f"{100 * accepting['at_least']:g} %", f"{100 * accepting['confidence']:g} %"
+    said = f"{accepting['accepted']:,} of {accepting['records']:,} records accepted"
+    return f"{said}: all their values are right in {share} of cases at least (at {confidence} confidence)"
+
+
+def acceptance(record: Mapping[str, Any]) -> str:
+    """Whether a record is accepted, and why."""
+    if record["grounding"] is None:
+        return "not accepted: it has no value"
+    said = "accepted" if record["accepted"] else "not accepted"
+    if not record["at_least"]:
+        return f"{said}: by the labelled documents nothing is sure of records grounded so ({record['grounding']})"
+    sure = f"records grounded so ({record['grounding']}) are right in {100 * record['at_least']:.1f} % of cases"
+    return f"{said}: {sure} at least, extract.accept wants {100 * record['of']:g} %"
 
 
 def against_estimate(manifest: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from docreduce.report.sentences import acceptance
 from docreduce.report.terminal import dollars, plain
 from docreduce.values.money import money
 from rich.console import Console
@@ -113,7 +114,16 @@ def print_pruned(found: Mapping[str, Any], console: Console) -> None:
 
 
 def print_index(found: Mapping[str, Any], console: Console) -> None:
-    """A line a document."""
+    """A line a document; before them one a group of [reduce]."""
+    if found["groups"]:
+        groups = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("group", "status", "documents", ""):
+            groups.add_column(name, overflow="fold", justify="right" if name == "documents" else "left")
+        for row in found["groups"]:
+            shown = plain(row["document_id"]), row["status"], f"{row['documents']:,}", plain(_short(row["gist"]))
+            groups.add_row(*shown)
+        console.print(groups)
+        console.print()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("id", "status", "document", ""):
         table.add_column(name, overflow="fold")
@@ -126,7 +136,8 @@ def print_index(found: Mapping[str, Any], console: Console) -> None:
 def print_reading(found: Mapping[str, Any], console: Console) -> None:
     """A document: what became of it, its summary or its values with the words they rest on."""
     document = found["document"]
-    console.print(plain(f"{document['document']} ({document['document_id']}): {document['status']}"))
+    of = "" if document["documents"] is None else f", of {document['documents']:,} documents"
+    console.print(plain(f"{document['document']}{of} ({document['document_id']}): {document['status']}"))
     if document["error"]:
         console.print(plain(f"  {document['error_kind']}: {document['error']}"))
     if found["source"]["fault"]:
@@ -136,6 +147,8 @@ def print_reading(found: Mapping[str, Any], console: Console) -> None:
     for item in found["items"]:
         if len(found["items"]) > 1:
             console.print(f"item {item['item']}")
+        if "acceptance" in item:
+            console.print(plain(acceptance(item["acceptance"])))
         _print_values(item["values"], console)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from docreduce.engine.bounds import BOUND_NAMES
 from docreduce.models.catalogue import catalogue
 from docreduce.report.remedies import remedy
-from docreduce.report.sentences import against_estimate, reasons
+from docreduce.report.sentences import accepted, against_estimate, reasons
 from docreduce.settings import InputSettings, ModelSettings
 from docreduce.values import Document
 from docreduce.values.errors import DocumentError, JobError
@@ -102,8 +102,7 @@ def _print_records(manifest: Mapping[str, Any], console: Console) -> None:
     if lost := manifest["counts"]["evidence_not_found"]:
         console.print(f"{lost:,} values whose words were not found in the text (alignment none)")
     if accepting := manifest.get("quality", {}).get("accept"):
-        said = f"{accepting['accepted']:,} of {accepting['records']:,} records accepted"
-        console.print(f"{said}: all values right in {100 * accepting['at_least']:g} % of cases at least")
+        console.print(accepted(accepting))
 
 
 def _print_cost(manifest: Mapping[str, Any], console: Console) -> None:
