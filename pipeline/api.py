@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from docreduce.values.errors import JobError
+from docreduce.values.likeness import did_you_mean
 from docreduce.values.money import PICO, money
 
 if TYPE_CHECKING:
@@ -223,8 +224,6 @@ def _job(job: JobLike, settings: Mapping[str, Any]) -> Job:
 
 def _overrides(settings: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
     """The job keys that keywords mean. Raises JobError for one that is none."""
-    import difflib
-
     from docreduce.config import Job
     from docreduce.kinds.registry import kind_named, kind_names
 
@@ -247,8 +246,7 @@ def _overrides(settings: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
             one_path = keys[name] == "input.paths" and isinstance(plain, str)
             overrides.append((keys[name], [plain] if one_path else plain))
         else:
-            near = difflib.get_close_matches(name, [*keys, *tables], 1)
-            raise JobError(f"{name}: no key of a job", hint=f"Did you mean {near[0]!r}?" if near else "")
+            raise JobError(f"{name}: no key of a job", hint=did_you_mean(name, [*keys, *tables]))
     return overrides
 
 

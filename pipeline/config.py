@@ -5,8 +5,8 @@ An unknown key, a wrong type or a missing file is a JobError that names the key,
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -28,6 +28,7 @@ from docreduce.settings import (
     Table,
 )
 from docreduce.values.errors import JobError
+from docreduce.values.likeness import did_you_mean, path_meant
 from docreduce.values.unicode import written
 from pydantic import BaseModel, Field, ValidationError, create_model
 
@@ -93,7 +94,7 @@ def parse_job(stated: Mapping[str, Any], overrides: Sequence[tuple[str, Any]] = 
     problems = [*_keys_in(data, path), *_files_beside(data, path)]
     kind, kinds, hint = data.get("kind"), kind_names(), "`docreduce schema` prints every key and its type."
     if isinstance(kind, str) and kind not in kinds:
-        near = _like(kind, kinds)
+        near = did_you_mean(kind, kinds)
         problems.append(f"{path}: kind: {kind!r} is none of {', '.join(kinds)}{'. ' + near if near else ''}")
     elif isinstance(kind, str):
         data.setdefault(kind, {})
@@ -147,13 +148,10 @@ def _files_beside(data: dict[str, Any], path: Path) -> Iterator[str]:
             if isinstance(table.get(key), str):
                 found = (path.parent / table[key]).resolve()
                 if not found.is_file():
-                    yield f"{path}: {title}.{key}: no file {table[key]!r} beside the job file (looked for {found})"
+                    near = path_meant(str(found))
+                    said = f"{path}: {title}.{key}: no file {table[key]!r} beside the job file (looked for {found})"
+                    yield f"{said}{'. ' + near if near else ''}"
                 table[key] = str(found)
-
-
-def _like(word: str, words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, words, 1)
-    return f"Did you mean {near[0]!r}?" if near else ""
 
 
 def _explain(error: ValidationError, model: type[Job], path: Path) -> list[str]:
@@ -161,14 +159,16 @@ def _explain(error: ValidationError, model: type[Job], path: Path) -> list[str]:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "job"
         if problem["type"] == "extra_forbidden":
-            near = _like(str(problem["loc"][-1]), _keys_beside(model, problem["loc"]))
+            near = did_you_mean(str(problem["loc"][-1]), _keys_beside(model, problem["loc"]))
             lines.append(f"{path}: {key}: unknown key{'. ' + near if near else ''}")
         elif problem["type"] == "missing":
             lines.append(f"{path}: {key}: missing")
         elif problem["type"] == "value_error":
             lines.append(f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}")
         else:
-            lines.append(f"{path}: {key}: {problem['msg']}, not {problem['input']!r}")
+            words = re.findall(r"'([^']*)'", problem["ctx"]["expected"]) if problem["type"] == "literal_error" else ()
+            near = did_you_mean(str(problem["input"]), words)
+            lines.append(f"{path}: {key}: {problem['msg']}, not {problem['input']!r}{'. ' + near if near else ''}")
     return lines
 
 

@@ -139,7 +139,10 @@ def _named(name: str) -> str:
     if path.is_dir():
         raise JobError(f"{name} is a folder", hint="Name files, or write a job file: `docreduce init`.")
     if not path.exists():
-        raise JobError(f"{name}: no such file", hint="Paths are taken from the working directory.")
+        from docreduce.values.likeness import path_meant
+
+        hint = " ".join(filter(None, (path_meant(name), "Paths are taken from the working directory.")))
+        raise JobError(f"{name}: no such file", hint=hint)
     # a job would take it for somebody's home
     return f"./{name}" if name.startswith("~") else name
 

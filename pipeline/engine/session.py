@@ -11,7 +11,7 @@ from docreduce.desk import Ledger
 from docreduce.kinds.kind import Pack, Plan, Work
 from docreduce.kinds.registry import kind_named
 from docreduce.models.calibration import Calibration, Sample, learn
-from docreduce.models.catalogue import ModelInfo, model_info, window_for
+from docreduce.models.catalogue import ModelInfo, catalogue, model_info, window_for
 from docreduce.models.meter import Meter
 from docreduce.models.prices import Pricing, pricing_for
 from docreduce.models.routes import Route, Sampling
@@ -21,6 +21,7 @@ from docreduce.settings import EndpointSettings, LimitSettings, PricingSettings,
 from docreduce.text.tokens import tokenizer
 from docreduce.values import Document
 from docreduce.values.errors import JobError
+from docreduce.values.likeness import did_you_mean
 
 __all__ = ["OFFLINE", "PACK_SPAN", "Session", "listed_models", "open_session", "units"]
 
@@ -79,7 +80,7 @@ def open_session(job: Job, ledger: Ledger | None = None, counted: Sequence[Sampl
     asked += [(each, each.pricing, each.limits) for each in job.model.fallback]
     infos = [_info(settings) for settings, _, _ in asked]
     capped = job.budget.max_cost_usd is not None
-    routes = [_route(*each, info, capped=capped) for each, info in zip(asked, infos, strict=True)]
+    routes = list(_routes(asked, infos, capped=capped))
     meters = [_meter(route, info, ledger, counted) for route, info in zip(routes, infos, strict=True)]
     plan = _plan(job, infos[0], routes, _input_tokens(job, infos[0], meters[0], ledger))
     work = kind_named(job.kind).prepare(job.settings, plan)
@@ -169,6 +170,27 @@ def _check_reduce(job: Job, work: Work) -> None:
 def _info(settings: EndpointSettings) -> ModelInfo:
     extra = Path(settings.catalogue) if settings.catalogue else None
     return model_info(settings.provider, settings.name, extra, base_url=settings.base_url)
+
+
+def _routes(
+    asked: Sequence[tuple[EndpointSettings, PricingSettings | None, LimitSettings]],
+    infos: Sequence[ModelInfo],
+    *,
+    capped: bool,
+) -> Iterator[Route]:
+    """The routes; what is wrong with any of them is told of all at once, with the model that may have been meant."""
+    problems: list[JobError] = []
+    hints: dict[str, None] = {}
+    for each, info in zip(asked, infos, strict=True):
+        try:
+            yield _route(*each, info, capped=capped)
+        except JobError as error:
+            problems.append(error)
+            extra = Path(each[0].catalogue) if each[0].catalogue else None
+            names = (name for name, known in catalogue(extra).items() if known.provider == info.provider)
+            hints |= dict.fromkeys(filter(None, (did_you_mean(info.id, names), error.hint)))
+    if problems:
+        raise JobError("\n".join(each.message for each in problems), hint=" ".join(hints)) from problems[0]
 
 
 def _route(

@@ -20,6 +20,7 @@ from docreduce.readers.base import shown
 from docreduce.readers.registry import is_known
 from docreduce.settings import InputSettings
 from docreduce.values.errors import JobError
+from docreduce.values.likeness import path_meant
 
 __all__ = ["Discovered", "Selection", "discover"]
 
@@ -66,9 +67,16 @@ def discover(settings: InputSettings, output: str | None = None) -> Discovered:
         hint = "Set it, or leave the key out where nothing is encrypted."
         raise JobError(f"input.password_env: the variable {settings.password_env} is not set", hint=hint)
     search = _Search(settings, output)
+    problems: list[JobError] = []
     for path in settings.paths:
-        if not search.add(path):
-            raise JobError(f"input.paths: {shown(path)}: nothing there to read", hint=search.hint())
+        try:
+            if not search.add(path):
+                raise JobError(f"input.paths: {shown(path)}: nothing there to read", hint=search.hint())
+        except JobError as error:
+            problems.append(error)
+    if problems:  # all of them at once; equal hints once
+        hints = dict.fromkeys(each.hint for each in problems if each.hint)
+        raise JobError("\n".join(each.message for each in problems), hint=" ".join(hints)) from problems[0]
     return Discovered(tuple(sorted(search.found.values())), dict(sorted(search.left_out().items())))
 
 
@@ -102,7 +110,8 @@ class _Search:
                 raise JobError(f"input.paths: {shown(place)}: no regular file that can be read", hint=_HINT)
             return self._accept(place)
         if not glob.has_magic(place):
-            raise JobError(f"input.paths: {shown(path)}: no such file or folder", hint=_HINT)
+            hint = " ".join(filter(None, (shown(path_meant(place)), _HINT)))
+            raise JobError(f"input.paths: {shown(path)}: no such file or folder", hint=hint)
         root = _fixed_part(place)
         named = Path(place).name not in ("*", "**")
         # a folder that a glob matches is not read through: `**` is there for that

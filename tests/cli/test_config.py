@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from docreduce.cli import main
 from docreduce.config import job_schema, load_job, parse_job
 from docreduce.kinds.extract.schema import compile_extraction
 from docreduce.values.errors import JobError
@@ -159,3 +161,27 @@ def test_the_json_schema_names_every_table_of_the_contract() -> None:
         "name", "kind", "input", "model", "pricing", "limits", "chunking", "reduce", "budget", "output",
         "summarize", "extract", "map",
     }  # fmt: skip
+
+
+def refused(*words: str) -> str:
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+def test_what_may_have_been_meant_is_named_for_values_models_and_paths(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "harbour.txt").write_text("The harbour is closed.")
+    (tmp_path / "s.schema.json").write_text("{}")
+    job = str(job_file(tmp_path, SUMMARIZE))
+    place = ("--input", str(tmp_path / "reports"), "--output", str(tmp_path / "out"))
+    assert "Did you mean 'openai'?" in refused("run", job, *place, "--provider", "opnai")
+    said = refused("run", job, *place, "--provider", "modelslab", "--model", "baidu-ernie-4.5-21b-a3")
+    assert "Did you mean 'baidu-ernie-4.5-21b-a3b'?" in said
+    wrong = tmp_path / "report" / "harbour.txt", tmp_path / "reports" / "harbor.txt"
+    said = refused("run", job, "--input", str(wrong[0]), "--input", str(wrong[1]), "--output", str(tmp_path / "out"))
+    assert all(f"{path}: no such file or folder" in said for path in wrong), "both problems at once"
+    assert said.count(f"Did you mean {str(tmp_path / 'reports' / 'harbour.txt')!r}?") == 1
+    assert f"Did you mean {str(tmp_path / 'reports' / 'harbour.txt')!r}?" in refused("run", str(wrong[1]))
+    table = SUMMARIZE.replace("summarize", "extract") + '[extract]\nschema = "s.shema.json"\n'
+    assert "s.schema.json'?" in refused("run", str(job_file(tmp_path, table)))
