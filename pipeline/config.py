@@ -6,7 +6,9 @@ An unknown key, a wrong type or a missing file is a JobError that names the key,
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -36,6 +38,8 @@ __all__ = ["Job", "job_schema", "load_job", "parse_job"]
 
 BESIDE = ("schema", "examples", "gold", "catalogue")
 """Keys of any table that name a file beside the job file."""
+MODEL_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""`module:Model`: a pydantic model in place of a file with a schema."""
 SECRETS = ("api_key", "key", "token")
 """What people call a key in the [model] table, where none belongs."""
 
@@ -147,11 +151,41 @@ def _files_beside(data: dict[str, Any], path: Path) -> Iterator[str]:
         for key in BESIDE if isinstance(table, dict) else ():
             if isinstance(table.get(key), str):
                 found = (path.parent / table[key]).resolve()
+                if key == "schema" and MODEL_NAME.fullmatch(table[key]) and not found.exists():
+                    try:
+                        table[key] = _model_schema(table[key], path.parent)
+                    except JobError as error:
+                        yield f"{path}: {title}.schema: {error.message}"
+                        del table[key]
+                    continue
                 if not found.is_file():
                     near = path_meant(str(found))
                     said = f"{path}: {title}.{key}: no file {table[key]!r} beside the job file (looked for {found})"
                     yield f"{said}{'. ' + near if near else ''}"
                 table[key] = str(found)
+
+
+def _model_schema(name: str, folder: Path) -> dict[str, Any]:
+    """The JSON Schema of the pydantic model that `module:Model` names; modules beside the job file are found, too.
+
+    Raises JobError for what cannot be imported and what is no model."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        importlib.invalidate_caches()
+        found = importlib.import_module(module)
+    except Exception as error:
+        raise JobError(f"{name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(folder.resolve()))
+    model = getattr(found, attribute, None)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        models = [
+            each for each, value in vars(found).items() if isinstance(value, type) and issubclass(value, BaseModel)
+        ]
+        near = did_you_mean(attribute, models)
+        raise JobError(f"{name!r} is no pydantic model{'. ' + near if near else ''}")
+    return model.model_json_schema()
 
 
 def _explain(error: ValidationError, model: type[Job], path: Path) -> list[str]:

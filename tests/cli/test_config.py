@@ -185,3 +185,22 @@ def test_what_may_have_been_meant_is_named_for_values_models_and_paths(tmp_path:
     assert f"Did you mean {str(tmp_path / 'reports' / 'harbour.txt')!r}?" in refused("run", str(wrong[1]))
     table = SUMMARIZE.replace("summarize", "extract") + '[extract]\nschema = "s.shema.json"\n'
     assert "s.schema.json'?" in refused("run", str(job_file(tmp_path, table)))
+
+
+def test_a_pydantic_model_beside_the_job_file_is_a_schema(tmp_path: Path) -> None:
+    code = (
+        "from pydantic import BaseModel\nclass Lease(BaseModel):\n    party: str | None = None\n    rent: float = 0\n"
+    )
+    (tmp_path / "leases_of_a_test.py").write_text(code)
+    extract = SUMMARIZE.replace("summarize", "extract") + '[extract]\nschema = "{}"\n'
+    job = load_job(job_file(tmp_path, extract.format("leases_of_a_test:Lease")))
+    assert compile_extraction(job.extract).fields == ("party", "rent")
+    for name, said in (
+        ("leases_of_a_test:Leese", "'leases_of_a_test:Leese' is no pydantic model. Did you mean 'Lease'?"),
+        ("no_module_of_a_test:Lease", "cannot be imported: ModuleNotFoundError"),
+        ("json:loads", "'json:loads' is no pydantic model"),
+    ):
+        with pytest.raises(JobError) as caught:
+            load_job(job_file(tmp_path, extract.format(name)))
+        assert said in caught.value.message
+        assert "extract.schema" in caught.value.message

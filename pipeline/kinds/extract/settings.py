@@ -13,7 +13,9 @@ __all__ = ["ExtractSettings"]
 class ExtractSettings(Table):
     """kind = "extract"."""
 
-    schema_: str | dict[str, Any] = Field(alias="schema", description="JSON Schema of one item: a file, or inline.")
+    schema_: str | dict[str, Any] = Field(
+        alias="schema", description="JSON Schema of one item: a file, inline, or `module:Model` (pydantic)."
+    )
     instructions: str = ""
     examples: str | None = Field(None, description="JSON Lines of {text, items}, checked before anything is sent.")
     cardinality: Literal["one", "many"] = "one"

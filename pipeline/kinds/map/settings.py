@@ -15,7 +15,9 @@ class MapSettings(Table):
 
     prompt: str = Field(min_length=1, description="What to do with each document or row.")
     labels: list[str] | None = Field(None, min_length=2, description="A closed set: one of them is the answer.")
-    schema_: str | dict[str, Any] | None = Field(None, alias="schema", description="JSON Schema of a typed answer.")
+    schema_: str | dict[str, Any] | None = Field(
+        None, alias="schema", description="JSON Schema of a typed answer, as `extract.schema`."
+    )
     rows_per_request: Positive | Literal["auto"] = Field(1, description="Tables: pack short rows into one request.")
     max_repairs: Annotated[int, Field(ge=0, le=5)] = 2
 
