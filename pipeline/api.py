@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import html
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -331,7 +330,7 @@ def _schema(schema: Any) -> Any:
 
 def _over(frame: Any, column: str, kind: str, table: dict[str, Any], settings: Mapping[str, Any]) -> Any:
     """The frame with the columns of the kind, in the order of its rows."""
-    from docreduce.frames import open_frame
+    from docreduce.frames import answers, open_frame, written
 
     opened = open_frame(frame, column)
     stated = {
@@ -341,56 +340,11 @@ def _over(frame: Any, column: str, kind: str, table: dict[str, Any], settings: M
         kind: table,
     }
     job = _job(stated, settings)
-    with _written(opened.texts, Path(job.output.path)) as path:
+    with written(opened.texts, Path(job.output.path)) as path:
         finished = _run(job.model_copy(update={"input": job.input.model_copy(update={"paths": [str(path)]})}))
-    return opened.with_columns(_columns(finished, len(opened.texts), many=_many(job)), f"{kind}_")
-
-
-@contextmanager
-def _written(texts: pl.Series, output: Path) -> Iterator[Path]:
-    """The texts with their row numbers in a file beside the output, while it is needed."""
-    from docreduce.storage import machine_errors
-
-    before = output.exists()
-    with machine_errors(output):
-        output.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".frame-", dir=output)
-    try:
-        with folder as place:
-            path = Path(place) / "frame.parquet"
-            with machine_errors(path):
-                texts.to_frame("text").with_row_index("row").write_parquet(path)
-            yield path
-    finally:
-        if not before:
-            with suppress(OSError):  # there are results in it
-                output.rmdir()
+    records = finished.records if (finished.dir / "records.parquet").is_file() else None
+    return opened.with_columns(answers(finished.documents, records, len(opened.texts), many=_many(job)), f"{kind}_")
 
 
 def _many(job: Job) -> bool:
     return getattr(job.settings, "cardinality", "one") == "many"
-
-
-def _columns(finished: Run, rows: int, *, many: bool) -> list[pl.Series]:
-    """What is added to a frame of so many rows: a row the run did not come to is skipped, and says so."""
-    import polars as pl
-
-    documents, key = finished.documents, "document_id"
-    names, own = ["summary"], documents.select(key, "summary")
-    if (finished.dir / "records.parquet").is_file():
-        names = finished.records.columns[3:-3]  # between document_id, uri, item and status, error, cost_usd
-        own = finished.records.select(key, *names)
-        if many:
-            own = own.group_by(key, maintain_order=True).agg(pl.struct(names).alias("items"))
-            names = ["items"]
-    every = pl.DataFrame({key: [str(row) for row in range(rows)]}, schema={key: pl.String})
-    outcome = documents.select(key, pl.col("status").cast(pl.String).alias("_status"), "error", "cost_usd")
-    outcome = outcome.rename({"error": "_error", "cost_usd": "_cost"})
-    whole = every.join(outcome, on=key, how="left", maintain_order="left")
-    whole = whole.join(own, on=key, how="left", maintain_order="left")
-    status, items = pl.col("_status"), pl.col("items")
-    if many:  # nothing found is an empty list, nothing answered is none
-        whole = whole.with_columns(pl.when(status.is_in(["ok", "partial"])).then(items.fill_null([])).otherwise(items))
-    error = pl.when(status.is_null()).then(pl.lit("the run ended before it was read")).otherwise(pl.col("_error"))
-    added = [status.fill_null("skipped").alias("status"), error.alias("error")]
-    return whole.select(*names, *added, pl.col("_cost").fill_null(0).alias("cost_usd")).get_columns()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docreduce.results.schema import free_name
@@ -11,7 +14,7 @@ from docreduce.values.errors import JobError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FrameColumn", "open_frame"]
+__all__ = ["FrameColumn", "answers", "open_frame", "written"]
 
 
 class FrameColumn:
@@ -82,3 +85,50 @@ def open_frame(frame: Any, column: str) -> FrameColumn:
     ):
         return FrameColumn(frame, column)
     raise JobError(f"{kind.__module__}.{kind.__name__} is no frame: give one of polars, pandas or Arrow")
+
+
+@contextmanager
+def written(texts: pl.Series, output: Path) -> Iterator[Path]:
+    """The texts with their row numbers in a file beside the output, while it is needed."""
+    from docreduce.storage import machine_errors
+
+    before = output.exists()
+    with machine_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".frame-", dir=output)
+    try:
+        with folder as place:
+            path = Path(place) / "frame.parquet"
+            with machine_errors(path):
+                texts.to_frame("text").with_row_index("row").write_parquet(path)
+            yield path
+    finally:
+        if not before:
+            with suppress(OSError):  # there are results in it
+                output.rmdir()
+
+
+def answers(documents: pl.DataFrame, records: pl.DataFrame | None, rows: int, *, many: bool) -> list[pl.Series]:
+    """What a run's tables add to a frame of so many rows: a row the run did not come to is skipped, and says so.
+    `many`: the items of a row in one list."""
+    import polars as pl
+
+    key = "document_id"
+    names, own = ["summary"], documents.select(key, "summary")
+    if records is not None:
+        names = records.columns[3:-3]  # between document_id, uri, item and status, error, cost_usd
+        own = records.select(key, *names)
+        if many:
+            own = own.group_by(key, maintain_order=True).agg(pl.struct(names).alias("items"))
+            names = ["items"]
+    every = pl.DataFrame({key: [str(row) for row in range(rows)]}, schema={key: pl.String})
+    outcome = documents.select(key, pl.col("status").cast(pl.String).alias("_status"), "error", "cost_usd")
+    outcome = outcome.rename({"error": "_error", "cost_usd": "_cost"})
+    whole = every.join(outcome, on=key, how="left", maintain_order="left")
+    whole = whole.join(own, on=key, how="left", maintain_order="left")
+    status, items = pl.col("_status"), pl.col("items")
+    if many:  # nothing found is an empty list, nothing answered is none
+        whole = whole.with_columns(pl.when(status.is_in(["ok", "partial"])).then(items.fill_null([])).otherwise(items))
+    error = pl.when(status.is_null()).then(pl.lit("the run ended before it was read")).otherwise(pl.col("_error"))
+    added = [status.fill_null("skipped").alias("status"), error.alias("error")]
+    return whole.select(*names, *added, pl.col("_cost").fill_null(0).alias("cost_usd")).get_columns()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 from docreduce import __version__
 from docreduce.cli import oneshot, results
+from docreduce.cli.arguments import overridden, seconds
 from docreduce.cli.reporting import leave, outlet, print_json, reported
 from docreduce.cli.shards import merge
 from docreduce.values.errors import JobError, MachineError
@@ -101,7 +102,7 @@ def run(
 
             job, chosen["shard"] = sharded(job, *parse_shard(options["shard"]), options["at_once"])
         fault.folder = Path(job.output.path)
-        chosen["deadline_s"] = None if deadline is None else seconds(deadline)
+        chosen["deadline_s"] = None if deadline is None else seconds("--deadline", deadline)
         lines = JsonLines(sys.stderr) if log_json else None
         view = View(console(sys.stderr, quiet=quiet or log_json), lines, options["metrics"])
         manifest = run_here(job, view, None if job_file is None else lambda: load(job_file, options), **chosen)
@@ -291,42 +292,6 @@ def load(job_file: Path, options: dict[str, Any]) -> Job:
     from docreduce.config import load_job
 
     return load_job(job_file, overridden(options))
-
-
-def overridden(options: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The job keys that the command line sets, by dotted key."""
-    overrides = [parse_set(text) for text in options["sets"]]
-    short = {
-        "input.paths": list(options["inputs"]) or None,
-        "output.path": options["output"],
-        "model.provider": options["provider"],
-        "model.base_url": options["base_url"],
-        "model.name": options["model"],
-        "budget.max_cost_usd": options["max_cost"],
-    }
-    return overrides + [(key, value) for key, value in short.items() if value is not None]
-
-
-def seconds(text: str) -> float:
-    """A time as people write it: 90s, 30m, 6h, or a plain number of seconds. Raises JobError."""
-    number, unit = (text[:-1], text[-1]) if text[-1:].isalpha() else (text, "s")
-    try:
-        return float(number) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
-    except (ValueError, KeyError) as error:
-        raise JobError(f"--deadline {text}: expected a time such as 90s, 30m or 6h") from error
-
-
-def parse_set(text: str) -> tuple[str, Any]:
-    """`key.path=VALUE`: VALUE as TOML, or as a plain string where it is none."""
-    import tomllib
-
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise JobError(f"--set {text}: expected KEY.PATH=VALUE")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value
 
 
 def show(told: Any, as_json: bool, print_it: Callable[[Any, Console], None]) -> None:

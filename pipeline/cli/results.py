@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from docreduce.cli.arguments import seconds
 from docreduce.cli.reporting import reported
 from docreduce.values.errors import JobError, MachineError
 
@@ -172,20 +173,9 @@ def _of_a_folder(main: click.Group, show: Show) -> None:
             found = (
                 purge(output_dir, document, dry_run=dry_run)
                 if document
-                else old(output_dir, _seconds(keep or ""), dry_run=dry_run)
+                else old(output_dir, seconds("--keep", keep or "", "d"), dry_run=dry_run)
             )
             show(found, as_json, print_pruned)
-
-
-def _seconds(text: str) -> float:
-    number, unit = (text[:-1], text[-1:]) if text[-1:].isalpha() else (text, "d")
-    try:
-        kept = float(number) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[unit]
-    except (ValueError, KeyError) as error:
-        raise JobError(f"--keep {text}: expected a time such as 30d or 12h") from error
-    if not 0 <= kept < float("inf"):
-        raise JobError(f"--keep {text}: expected a time such as 30d or 12h")
-    return kept
 
 
 def _print_path(found: Mapping[str, Any], console: Any) -> None:
