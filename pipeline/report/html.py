@@ -88,12 +88,14 @@ def _view(found: Mapping[str, Any], *, indexed: bool) -> str:
     items = found["items"]
     if found["sentences"]:
         items = [{"item": None, "status": None, "values": found["sentences"], "title": "sentences"}, *items]
+    unsupported = sum(each["status"] == "unsupported" for each in found["sentences"])
     evidence = [each for item in items for value in item["values"] for each in value["evidence"]]
     text = found["source"]["text"]
     return _page(
         "reading",
         **{**found, "items": items},
         indexed=indexed,
+        unsupported=unsupported,
         script=Markup(_SCRIPT),  # noqa: S704 - our own words, the only script a page may run
         script_sha256=base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
         passages=None if text is None else _passages(text, found["chunks"], evidence),

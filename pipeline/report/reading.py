@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docreduce.report.folder import place, read_manifest, table
+from docreduce.report.tree import sentences, tree
 from docreduce.results.schema import DOCUMENTS, text_of
 from docreduce.values.errors import DocreduceError, JobError
 
@@ -75,18 +76,20 @@ def reading(run_dir: Path, name: str) -> dict[str, Any]:
     own = pl.col("document_id") == document["document_id"]
     is_group = document["documents"] is not None
     source = {"text": None, "fault": None} if is_group else _source(document, manifest.get("input") or {})
-    chunks, evidence, support = (table(run_dir, each) for each in ("chunks", "evidence", "support"))
+    chunks, evidence = (table(run_dir, each) for each in ("chunks", "evidence"))
     wanted = ["chunk", "char_start", "char_end", "page_start", "heading", "status", "error", "output"]
+    cut = [] if chunks is None else chunks.filter(own).select(wanted).collect().to_dicts()
     return {
         "run_id": manifest["run_id"],
         "job": manifest["job"],
         "document": document,
         "source": source,
-        "chunks": [] if chunks is None else chunks.filter(own).select(wanted).collect().to_dicts(),
+        "chunks": cut,
         "items": _of_group(run_dir, own)
         if is_group
         else _items(run_dir, own, [] if evidence is None else evidence.filter(own).collect().to_dicts()),
-        "sentences": [] if support is None else _sentences(support.filter(own).collect().to_dicts()),
+        "sentences": sentences(run_dir, own, source["text"], cut),
+        "tree": tree(run_dir, own, cut),
     }
 
 
@@ -232,15 +235,3 @@ def _values(
             parts = by_path.pop(path)
             values.append({"field": path, "value": parts[0]["value"], "evidence": parts})
     return values + [{"field": path, "value": None, "evidence": parts} for path, parts in by_path.items()]
-
-
-def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A summary's sentences, each with the passages it rests on, as evidence."""
-    found: dict[int, dict[str, Any]] = {}
-    for number, row in enumerate(rows):
-        sentence = found.setdefault(row["sentence"], {"field": row["sentence"], "value": row["text"], "evidence": []})
-        sentence["evidence"].append(
-            {"number": number, "chosen": True, "value": None, "quote": "", "page": None, "alignment": row["status"]}
-            | {key: row[key] for key in ("char_start", "char_end")}
-        )
-    return list(found.values())

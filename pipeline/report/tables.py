@@ -144,6 +144,10 @@ def print_reading(found: Mapping[str, Any], console: Console) -> None:
         console.print(plain(f"  {found['source']['fault']}"))
     if document["summary"]:
         console.print(Padding(plain(document["summary"]), (1, 2), expand=False))
+    if lacking := [each["value"] for each in found["sentences"] if each["status"] == "unsupported"]:
+        console.print(f"{len(lacking):,} of its sentences rest on nothing that was found in the text:")
+        for sentence in lacking:
+            console.print(Padding(plain(sentence), (0, 0, 0, 4), expand=False))
     for item in found["items"]:
         if len(found["items"]) > 1:
             console.print(f"item {item['item']}")

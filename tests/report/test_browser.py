@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import docreduce
 import pytest
 from docreduce.report.html import write_html, write_reading
 from places import ROOT
@@ -76,3 +77,23 @@ def test_a_hostile_document_stays_text_in_the_browser(pages: dict[str, Path]) ->
     assert found["elements"] == [1, 0, 0]  # our own script, no image, no frame
     for line in HOSTILE.replace("\u202e", "\\u202e").replace("\u202c", "\\u202c").replace("\u2028", "\n").splitlines():
         assert line.strip() in found["text"]
+
+
+@pytest.mark.parametrize("shape", [(), ("--phone", "--dark")], ids=["desktop", "phone, dark"])
+def test_a_sentence_of_a_summary_leads_to_its_passage_and_back(tmp_path: Path, shape: tuple[str, ...]) -> None:
+    words = "\n\n".join(
+        f"Chapter {at}. The harbour {at} was closed by ice in the year {1800 + at}." for at in range(80)
+    )
+    (tmp_path / "book.txt").write_text(words)
+    stated = {"name": "book", "kind": "summarize", "input": {"paths": [str(tmp_path / "book.txt")]}}
+    run = docreduce.run(stated, output=tmp_path / "out", max_tokens=300)
+    page = write_reading(run.dir, "book.txt")
+    assert [
+        each for each in browse(page, "--axe", *shape)["violations"] if each["impact"] in ("serious", "critical")
+    ] == []
+    found = browse(page, "--click", ".rest a", *shape)
+    assert (found["errors"], found["requests"]) == ([], [])
+    assert found["quote"] == found["words"]
+    assert found["wordsInView"]
+    assert found["valueInView"]
+    assert not found["wide"]
