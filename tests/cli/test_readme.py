@@ -191,3 +191,9 @@ def test_the_units_are_what_systemd_takes(home: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_pictures_in_the_readme_are_there() -> None:
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
