@@ -201,12 +201,20 @@ class OutputSettings(Table):
     """Where results go."""
 
     path: str = "results"
-    csv: bool = Field(False, description="Also write documents.csv and records.csv.")
+    csv: bool = Field(False, description='As "csv" in also.')
+    also: list[Literal["csv", "jsonl"]] = Field(
+        default_factory=list, description="csv, jsonl: documents and records in these formats, too."
+    )
     report: bool = Field(True, description="Write report.html beside the results.")
     promote: str | None = Field(
         None, description="When `latest` moves, over statuses: ok >= 0.99; default: a complete run."
     )
     retry: Retry = Field("transient", description="Which failures of unchanged input the next run asks again.")
+
+    @property
+    def formats(self) -> list[str]:
+        """What is written beside Parquet, each once."""
+        return list(dict.fromkeys([*(["csv"] if self.csv else []), *self.also]))
 
     @field_validator("promote")
     @classmethod

@@ -49,6 +49,8 @@ class JsonLines:
         """The run's last line."""
         told = ("run_id", "run_dir", "job", "status", "counts", "cost", "promoted", "not_promoted", "bounded_by")
         fields = {name: manifest.get(name) for name in told}
+        if manifest.get("dropped"):
+            fields["dropped"] = manifest["dropped"]
         halted = manifest.get("halted")
         message = halted["message"] if halted else None
         self.say("end", "error" if exit_code else "info", exit_code=exit_code, message=message, **fields)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from docreduce.cli.reporting import print_json, reported
-from docreduce.values.errors import JobError
+from docreduce.values.errors import JobError, MachineError
 
 if TYPE_CHECKING:
     from docreduce.config import Job
@@ -36,7 +36,10 @@ def merge(output_dir: Path, job: str | None, partial: bool, as_json: bool) -> No
 
         merged = merge_shards(output_dir, job, partial=partial)
         _show(merged, as_json)
-    sys.exit(0 if merged.whole else 1)
+    dropped = merged.manifest.get("dropped", ())
+    for lost in dropped:
+        click.echo(f"no {lost['format']} was written, the Parquet stands: {lost['error']}", err=True)
+    sys.exit(MachineError.exit_code if dropped else 0 if merged.whole else 1)
 
 
 def run_ray(job: Job, chosen: dict[str, Any], options: dict[str, Any], terminal: Console) -> int:

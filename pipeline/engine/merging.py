@@ -25,6 +25,7 @@ from docreduce.desk import Ledger
 from docreduce.engine.gathering import ShardTables, gather, schemas_of
 from docreduce.engine.shards import FOLDER, shard_folder
 from docreduce.results import Dataset
+from docreduce.results.beside import FORMATS
 from docreduce.storage import machine_errors
 from docreduce.values.errors import JobError
 from docreduce.values.money import pusd
@@ -98,8 +99,7 @@ def merge_shards(output: Path, job_name: str | None = None, *, partial: bool = F
         shards = [opened.enter_context(ShardTables(*run)) for run in runs.values()]
         manifests = [manifest for _, manifest in runs.values()]
         schemas, kept = schemas_of(shards)
-        csv = {file["path"][:-4] for each in manifests for file in each["files"] if file["path"].endswith(".csv")}
-        dataset = opened.enter_context(Dataset(output, job_name, run_id, schemas, kept, csv))
+        dataset = opened.enter_context(Dataset(output, job_name, run_id, schemas, kept, _beside(manifests)))
         money = gather(shards, dataset)
         manifest = _manifest(run_id, manifests, money, whole=not missing and not incomplete, of=of)
         whole = manifest["status"] == "complete"
@@ -125,6 +125,13 @@ def spent_before(output: Path, job: Job, of: int) -> tuple[set[int], dict[int, i
                 carried = ledger.carried(job.name)
             spent[number] = carried.charged_pusd + carried.unknown_pusd
     return done, spent
+
+
+def _beside(manifests: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """What the shards wrote beside Parquet: formats, each with the names of its tables."""
+    names = [Path(file["path"]) for each in manifests for file in each["files"]]
+    found = {form: {name.stem for name in names if name.suffix == f".{form}"} for form in FORMATS}
+    return {form: tables for form, tables in found.items() if tables}
 
 
 # --- which runs ---------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ from docreduce.results.schema import TableSpec
 from docreduce.settings import LimitSettings
 from docreduce.values import Cause
 from docreduce.values.columns import pinned_for, schema_from_json, schema_to_json
-from docreduce.values.errors import DocumentError
+from docreduce.values.errors import DocumentError, MachineError
 from docreduce.values.money import pusd
 
 __all__ = ["Run", "RunOptions", "exit_code", "run_job"]
@@ -92,6 +92,8 @@ def exit_code(manifest: dict[str, Any]) -> int:
     """The command's exit code for a committed run."""
     ended = {"budget": 3, "deadline": 3, "refused": 4, "waiting": 6, "interrupted": 130}
     counts, groups = manifest["counts"], manifest.get("groups", {})
+    if manifest.get("dropped"):
+        return MachineError.exit_code
     if manifest["status"] in ended:
         return ended[manifest["status"]]
     if counts["documents"] and not (counts["ok"] or counts["partial"]):
@@ -259,7 +261,7 @@ class Run:
                 job.name,
                 self.run_id,
                 tables=self._tables,
-                csv=job.output.csv,
+                also=job.output.formats,
                 pinned=self.pinned,
             ) as writer,
             steer(self),

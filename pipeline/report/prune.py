@@ -17,7 +17,7 @@ import orjson
 from docreduce.desk import Ledger, ledgers_of
 from docreduce.report.folder import read_manifest, run_folder, table
 from docreduce.results import RunInfo, list_runs
-from docreduce.results.dataset import write_csv
+from docreduce.results.beside import FORMATS
 from docreduce.storage import fsync_folder, machine_errors
 from docreduce.values.errors import JobError
 
@@ -163,22 +163,23 @@ def _without(run_dir: Path, document_id: str, *, dry_run: bool) -> list[str]:
         theirs: Any = pc.fill_null(same, False)
         if not pc.any(theirs).as_py():
             continue
-        csv = next((each for each in manifest["files"] if each["path"] == path.with_suffix(".csv").name), None)
-        changed += [str(run_dir / each["path"]) for each in (listed, csv) if each is not None]
+        names = {path.with_suffix(f".{form}").name: write for form, write in FORMATS.items()}
+        beside = [each for each in manifest["files"] if each["path"] in names]
+        changed += [str(run_dir / each["path"]) for each in (listed, *beside)]
         if dry_run:
             continue
         left = _blanked(whole, theirs) if path.name == "calls.parquet" else whole.filter(pc.invert(theirs))
         _replace(path, left, listed)
-        if csv is not None:
-            _state(write_csv(path), left.num_rows, csv)
+        for each in beside:
+            _state(names[each["path"]](path), left.num_rows, each)
     if changed and not dry_run:
         (run_dir / "report.html").unlink(missing_ok=True)
         shutil.rmtree(run_dir / "reading", ignore_errors=True)
         manifest["purged"] = manifest.get("purged", 0) + 1
         with machine_errors(run_dir):
-            beside = run_dir / ".run.json.partial"
-            beside.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-            beside.replace(run_dir / "run.json")
+            partial = run_dir / ".run.json.partial"
+            partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+            partial.replace(run_dir / "run.json")
             fsync_folder(run_dir)
     return changed
 

@@ -90,6 +90,8 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
         console.print(f"held back by: {most}")
     if manifest.get("not_promoted"):
         console.print(Text("`latest` is not moved: ").append_text(plain(manifest["not_promoted"])))
+    for lost in manifest.get("dropped", ()):
+        console.print(Text(f"no {lost['format']} was written, the Parquet stands: ").append_text(plain(lost["error"])))
     if manifest["model"]["extractive"]:
         console.print("extractive: sentences and values taken from the texts by the embedded provider, no model asked")
     for note in manifest.get("notes", ()):

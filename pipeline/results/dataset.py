@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Collection, Mapping
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
-from docreduce.results.schema import Settle, text_of
+from docreduce.results.beside import FORMATS
+from docreduce.results.schema import Settle
 from docreduce.results.table import Table
 from docreduce.storage import commit_folder, fsync_folder, machine_errors
+from docreduce.values.errors import MachineError
 from docreduce.values.unicode import well_formed
 
-__all__ = ["Dataset", "write_csv"]
-
-_UNSAFE = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection")."""
+__all__ = ["Dataset"]
 
 
 class Dataset:
     """OUTPUT/<job name>/<run id>/, hidden until `commit`. A context manager: without a commit it leaves nothing.
 
-    `schemas` of the tables by name, `kept`: carried columns with the types they had in earlier runs, `csv`: the tables
-    that are also written so. Every method raises MachineError where the disk refuses."""
+    `schemas` of the tables by name, `kept`: carried columns with the types they had in earlier runs, `beside`: what is
+    also written in formats of `beside.FORMATS`, each with the names of its tables. Every method raises MachineError
+    where the disk refuses."""
 
     def __init__(
         self,
@@ -39,11 +36,11 @@ class Dataset:
         run_id: str,
         schemas: Mapping[str, pa.Schema],
         kept: Mapping[str, pa.Schema | None],
-        csv: Collection[str] = (),
+        beside: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
         self.final = output / job_name / run_id
         self._staging = self.final.with_name(f".{run_id}.partial")
-        self._csv = csv
+        self._beside = beside
         with machine_errors(self.final):
             self.final.parent.mkdir(parents=True, exist_ok=True)
             fsync_folder(output)
@@ -62,7 +59,8 @@ class Dataset:
         settle: Mapping[str, Settle] = MappingProxyType({}),
     ) -> Path:
         """Make the run visible, with `manifest` and its `files` as run.json; the run's folder. `columns_as_text` in it
-        names kept columns that came in types which only text holds together.
+        names kept columns that came in types which only text holds together, `dropped` the formats that could not be
+        written.
 
         `latest` moves to it with `promote`. `settle`: what is filled in first, by table."""
         with machine_errors(self.final):
@@ -71,16 +69,34 @@ class Dataset:
             for name, change in settle.items():
                 self.tables[name].settle(change)
             files = [_file(table.path, table.rows) for table in self.tables.values()]
-            tables = [table for name, table in self.tables.items() if name in self._csv]
-            files += [_file(write_csv(table.path), table.rows) for table in tables]
+            dropped = []
+            for name, tables in self._beside.items():
+                try:
+                    files += self._also(name, tables)
+                except MachineError as error:  # what was paid for lies in the Parquet, which stands without it
+                    dropped.append({"format": name, "error": error.message})
             as_text = self.tables["documents"].as_text
             whole = {**manifest, **({"columns_as_text": as_text} if as_text else {}), "files": files}
+            whole |= {"dropped": dropped} if dropped else {}
             text = orjson.dumps(well_formed(whole), option=orjson.OPT_INDENT_2)
             (self._staging / "run.json").write_bytes(text)
             commit_folder(self._staging, self.final)
             if promote:
                 _point(self.final.with_name("latest"), self.final.name)
         return self.final
+
+    def _also(self, name: str, tables: Collection[str]) -> list[dict[str, Any]]:
+        """Write these tables in another format too; what the manifest says of the files. Raises MachineError, and
+        leaves none of them then."""
+        chosen = [table for each, table in self.tables.items() if each in tables]
+        try:
+            with machine_errors(self._staging):
+                return [_file(FORMATS[name](table.path), table.rows) for table in chosen]
+        except MachineError:
+            for table in chosen:
+                with contextlib.suppress(OSError):  # the folder's commit says what is wrong with it
+                    table.path.with_suffix(f".{name}").unlink(missing_ok=True)
+            raise
 
     @property
     def blocked(self) -> str | None:
@@ -107,27 +123,6 @@ def _file(path: Path, rows: int) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": path.name, "rows": rows, "bytes": path.stat().st_size, "sha256": digest}
-
-
-def write_csv(table: Path) -> Path:
-    """The same table as CSV (RFC 4180, UTF-8) beside it, safe to open in a spreadsheet."""
-    path = table.with_suffix(".csv")
-    with pq.ParquetFile(table) as source, path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow([_cell(name) for name in source.schema_arrow.names])
-        for batch in source.iter_batches(batch_size=1000):
-            out.writerows([_cell(value) for value in row.values()] for row in batch.to_pylist())
-    return path
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_UNSAFE) else value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return f"{value:f}" if isinstance(value, Decimal) else text_of(value)
 
 
 def _point(latest: Path, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
@@ -62,7 +62,8 @@ class DocumentRow:
 class DatasetWriter:
     """Writes OUTPUT/<job name>/<run id>/, hidden until `commit`. A context manager: without a commit it leaves nothing.
 
-    `tables` are the kind's own, beside documents, chunks and calls; `pinned`: kept columns with the types they had in
+    `tables` are the kind's own, beside documents, chunks and calls; `also`: formats
+    beside Parquet; `pinned`: kept columns with the types they had in
     earlier runs. Every method raises MachineError where the disk
     refuses. Not safe for threads. Memory is bounded by the row groups."""
 
@@ -73,7 +74,7 @@ class DatasetWriter:
         run_id: str,
         *,
         tables: Mapping[str, TableSpec] = MappingProxyType({}),
-        csv: bool = False,
+        also: Collection[str] = (),
         pinned: pa.Schema | None = None,
     ) -> None:
         self._specs = tables
@@ -81,7 +82,7 @@ class DatasetWriter:
         schemas |= {name: spec.schema for name, spec in tables.items()}
         self._carrying = {"documents", *(name for name, spec in tables.items() if spec.kept)}
         kept = dict.fromkeys(self._carrying, pinned)
-        self._dataset = Dataset(output, job_name, run_id, schemas, kept, csv=self._carrying if csv else ())
+        self._dataset = Dataset(output, job_name, run_id, schemas, kept, dict.fromkeys(also, self._carrying))
         self._tables, self.final = self._dataset.tables, self._dataset.final
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 from docreduce.cli import main
+from docreduce.results.beside import FORMATS
 from places import ROOT
 from runs import serving, write_job
 
@@ -87,6 +89,23 @@ def test_5_where_this_machine_cannot_write_and_nothing_half_written_is_visible(t
     failed = run(job, "--output", tmp_path / "file" / "out")
     assert failed.exit_code == 5
     assert json.loads(failed.stdout)["error"]["kind"] == "machine"
+
+
+def test_5_where_a_format_beside_parquet_cannot_be_written_and_the_run_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(table: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device", str(table.with_suffix(".jsonl")))
+
+    job = job_file(tmp_path, output={"also": ["csv", "jsonl"]})
+    monkeypatch.setattr("docreduce.results.dataset.FORMATS", {**FORMATS, "jsonl": full})
+    failed = run(job)
+    manifest = json.loads(failed.stdout)
+    assert (failed.exit_code, manifest["status"], manifest["counts"]["ok"]) == (5, "complete", 2)
+    assert [lost["format"] for lost in manifest["dropped"]] == ["jsonl"]
+    assert pl.read_csv(tmp_path / "out" / "coded" / "latest" / "documents.csv").height == 2
+    told = CliRunner().invoke(main, ["run", str(job)])
+    assert (told.exit_code, "no jsonl was written, the Parquet stands" in told.stderr) == (5, True)
 
 
 @pytest.mark.long

@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         "chunking": {"max_tokens": 120},
         "extract": {"schema": str(ROOT / "jobs" / "contract.schema.json"), "cardinality": "one"},
         "budget": {"max_cost_usd": 1.0},
-        "output": {"path": str(output), "csv": True},
+        "output": {"path": str(output), "csv": True, "also": ["jsonl"]},
     }
     with serving(answer="extractive", cached_share=0.25, fault_at={2: "500", 4: "filter", 5: "no_usage"}) as service:
         tables["model"]["base_url"] = f"{service.url}/v1"

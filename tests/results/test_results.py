@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 from docreduce.kinds.extract.schema import self_contained
 from docreduce.results import DatasetWriter, DocumentRow, arrow_fields, coerce, list_runs
+from docreduce.results.beside import FORMATS
 from docreduce.results.schema import EVIDENCE, ITEM, TableSpec
 from docreduce.results.table import Table
 from docreduce.values import Attempt, Chunk, ChunkResult, Result, Span, Usage
@@ -322,7 +324,7 @@ def test_no_mix_of_kept_values_stops_a_run(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("docreduce.results.table.GROUP_ROWS", 3)
         run = written(
-            tmp_path_factory.mktemp("run"), [done(str(n), columns) for n, columns in enumerate(rows)], csv=True
+            tmp_path_factory.mktemp("run"), [done(str(n), columns) for n, columns in enumerate(rows)], also=["csv"]
         )
     documents = table(run, "documents")
     assert documents.num_rows == len(rows)
@@ -418,7 +420,7 @@ def test_csv_cells_are_safe_to_open_and_come_back_whole(tmp_path: Path) -> None:
         done(str(n), {"=evil": text, "n": -5, "when": datetime(2020, 1, 1)}, summary=text)
         for n, text in enumerate(evil)
     ]
-    run = written(tmp_path, rows, csv=True)
+    run = written(tmp_path, rows, also=["csv"])
     with (run / "documents.csv").open(encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
     assert [cell["summary"] for cell in cells] == [f"'{text}" for text in evil[:6]] + evil[6:]
@@ -426,6 +428,46 @@ def test_csv_cells_are_safe_to_open_and_come_back_whole(tmp_path: Path) -> None:
     assert (cells[0]["n"], cells[0]["when"], cells[0]["cost_usd"]) == ("-5", "2020-01-01T00:00:00", "0.000000000000")
     assert b"\r\n" in (run / "documents.csv").read_bytes()
     assert not (run / "records.csv").exists()
+
+
+# --- JSON Lines ---------------------------------------------------------------------------------------------------
+
+
+def test_json_lines_hold_what_the_parquet_holds(tmp_path: Path) -> None:
+    columns = {
+        "=n": Decimal("12345678901234567890.10"),
+        "when": datetime(2020, 1, 1, tzinfo=UTC),
+        "deep": [{"a": None}],
+    }
+    run = written(tmp_path, [done("a", columns, summary="x\r\n=1\u2028"), done("b", columns)], also=["jsonl"])
+    lines = (run / "documents.jsonl").read_bytes().splitlines()
+    first = json.loads(lines[0], parse_float=Decimal)
+    assert (len(lines), first["=n"], first["deep"]) == (2, Decimal("12345678901234567890.10"), [{"a": None}])
+    assert (first["summary"], first["cost_usd"]) == ("x\r\n=1\u2028", Decimal(0))
+    assert datetime.fromisoformat(first["when"]) == columns["when"]
+    assert list(first) == table(run, "documents").schema.names
+    assert not (run / "documents.csv").exists()
+
+
+def test_a_format_that_cannot_be_written_is_dropped_and_the_parquet_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = FORMATS["csv"]
+
+    def full(table: Path) -> Path:
+        if table.stem == "documents":
+            return whole(table)
+        table.with_suffix(".csv").write_text("half a li")
+        raise OSError(errno.ENOSPC, "No space left on device", str(table.with_suffix(".csv")))
+
+    monkeypatch.setattr("docreduce.results.dataset.FORMATS", {**FORMATS, "csv": full})
+    run = written(tmp_path, [done("a")], tables=tables(SCHEMA), also=["csv", "jsonl"])
+    manifest = json.loads((run / "run.json").read_text())
+    (lost,) = manifest["dropped"]
+    assert (lost["format"], "No space left" in lost["error"]) == ("csv", True)
+    assert {file["path"] for file in manifest["files"]} | {"run.json"} == {path.name for path in run.iterdir()}
+    assert not list(run.glob("*.csv"))
+    assert table(run, "documents").num_rows == len((run / "documents.jsonl").read_bytes().splitlines()) == 1
 
 
 # --- what a reader sees -------------------------------------------------------------------------------------------
@@ -443,7 +485,7 @@ def test_a_run_is_visible_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_the_manifest_names_every_file_with_its_rows_and_hash(tmp_path: Path) -> None:
-    run = written(tmp_path, [done("a"), done("b")], tables=tables(SCHEMA), csv=True)
+    run = written(tmp_path, [done("a"), done("b")], tables=tables(SCHEMA), also=["csv"])
     manifest = json.loads((run / "run.json").read_text())
     assert manifest["status"] == "complete"
     files = {file["path"]: file for file in manifest["files"]}
