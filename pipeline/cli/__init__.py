@@ -67,7 +67,7 @@ def job_options(command: F) -> F:
 @click.option("--shards", type=click.IntRange(min=1), metavar="N", help="ray: shards; default: four a worker.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="K", help="ray: processes; default: the cluster's CPUs.")
 @click.option("--ray-address", metavar="HOST:PORT", help="ray: a cluster that is there; default: one on this machine.")
-@click.option("--scratch", metavar="DIR", help="ray: on each node's own disk, for ledgers, where OUTPUT is shared.")
+@click.option("--scratch", metavar="DIR", help="Shards: on each node's own disk, for ledgers; OUTPUT has a copy.")
 @click.option("--at-once", type=click.IntRange(min=1), metavar="K", help="Shards that run side by side; default: all.")
 @click.option("--deadline", metavar="TIME", help="End in order after this long: 90s, 30m, 6h.")
 @click.option("--wait", is_flag=True, help="Until provider batches have ended; else a later run fetches them.")
@@ -98,9 +98,11 @@ def run(
 
             sys.exit(run_ray(job, chosen, options, console(sys.stderr, quiet=quiet)))
         if options["shard"] is not None:
-            from docreduce.engine.shards import parse_shard, sharded
+            from docreduce.engine.shards import ledger_on, parse_shard, sharded
 
-            job, chosen["shard"] = sharded(job, *parse_shard(options["shard"]), options["at_once"])
+            number, of = parse_shard(options["shard"])
+            chosen["ledger"] = ledger_on(options["scratch"], job, number, of)
+            job, chosen["shard"] = sharded(job, number, of, options["at_once"])
         fault.folder = Path(job.output.path)
         chosen["deadline_s"] = None if deadline is None else seconds("--deadline", deadline)
         lines = JsonLines(sys.stderr) if log_json else None

@@ -21,9 +21,9 @@ from typing import Any
 
 import orjson
 from docreduce.config import Job
-from docreduce.desk import Ledger
+from docreduce.desk import SEGMENTS, Ledger
 from docreduce.engine.gathering import ShardTables, gather, schemas_of
-from docreduce.engine.shards import FOLDER, shard_folder
+from docreduce.engine.shards import FOLDER, segments_of, shard_folder
 from docreduce.results import Dataset
 from docreduce.results.beside import FORMATS
 from docreduce.storage import machine_errors
@@ -120,8 +120,9 @@ def spent_before(output: Path, job: Job, of: int) -> tuple[set[int], dict[int, i
             done.add(number)
             cost = newest[1]["cost"]
             spent[number] = sum(pusd(cost[name]) for name in ("charged_usd", "unknown_usd", "carried_usd"))
-        elif (folder / "ledger.sqlite").exists():
-            with Ledger.view(folder / "ledger.sqlite") as ledger:
+        else:
+            ledger_path = folder / "ledger.sqlite"
+            with Ledger.view(ledger_path if ledger_path.exists() else segments_of(folder)) as ledger:
                 carried = ledger.carried(job.name)
             spent[number] = carried.charged_pusd + carried.unknown_pusd
     return done, spent
@@ -143,7 +144,7 @@ def _folders(output: Path, job_name: str | None) -> tuple[int, dict[int, Path]]:
     with machine_errors(output):
         for place in (output / FOLDER).glob("*-of-*/*/"):
             number, _, whole = place.parent.name.partition("-of-")
-            if number.isdecimal() and whole.isdecimal() and place.name != "origins":
+            if number.isdecimal() and whole.isdecimal() and place.name not in ("origins", SEGMENTS):
                 found.setdefault((place.name, int(whole)), {})[int(number)] = place
     if job_name is not None:
         found = {key: folders for key, folders in found.items() if key[0] == job_name}

@@ -17,14 +17,17 @@ from docreduce.desk import Ledger, Limiter, Line
 from docreduce.engine.carriers import Carrier, Embedded, Live
 from docreduce.engine.intake import Read
 from docreduce.engine.session import OFFLINE, Session
-from docreduce.engine.shards import Shard
+from docreduce.engine.shards import Shard, segments_of
 from docreduce.models.meter import Meter
 from docreduce.providers import open_provider
 from docreduce.settings import EndpointSettings
 from docreduce.values import Document
 from docreduce.values.money import money
 
-__all__ = ["RunOptions", "carrier_key", "carrier_of", "line_of", "mark_committed", "opening_notes", "spread"]
+__all__ = [
+    "RunOptions", "carrier_key", "carrier_of", "line_of", "mark_committed", "open_ledger",
+    "opening_notes", "spread",
+]  # fmt: skip
 
 MAX_IN_FLIGHT = 1024
 TIMEOUT_S = 120.0
@@ -38,7 +41,7 @@ class RunOptions:
     """What a caller adds to a job. `limit`: documents at most. `sample`: ask for so many of them only, spread over the
     input, and write no results: their answers are in the ledger. `deadline_s`: end in order after so long.
     `max_in_flight`: connections there may be. `shard`: what the job is a part of; `ledger`: where that
-    of the run lies, beside its results if None. `wait`: until provider batches have ended."""
+    of the run lies, beside its results if None (else it is copied there). `wait`: until provider batches have ended."""
 
     fresh: bool = False
     retry_failed: bool = False
@@ -101,6 +104,14 @@ def opening_notes(ledger: Ledger, session: Session) -> Iterator[str]:
             "have been charged and is booked as unknown"
         )
     yield from session.work.notes
+
+
+def open_ledger(job: Job, options: RunOptions) -> Ledger:
+    """The ledger of the run. One that does not lie in the output is copied there, in segments."""
+    output = Path(job.output.path)
+    if options.ledger is None:
+        return Ledger.open(output / "ledger.sqlite")
+    return Ledger.open(options.ledger, segments_of(output))
 
 
 def mark_committed(ledger: Ledger, job: Job) -> None:

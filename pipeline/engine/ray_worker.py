@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from docreduce.config import Job, parse_job
-from docreduce.desk import Ledger
 from docreduce.engine.governor import LAPSE_S, WHOLE, Governor, Grant, Report
+from docreduce.engine.opening import open_ledger
 from docreduce.engine.run import Run, RunOptions, run_job
-from docreduce.engine.shards import LIMITS, sharded
+from docreduce.engine.shards import LIMITS, ledger_on, sharded
 from docreduce.settings import LimitSettings
 
 __all__ = ["EXCHANGE_S", "GovernorActor", "Order", "Worker", "limits_of", "smallest"]
@@ -81,8 +80,9 @@ class Worker:
         whole = parse_job(order.stated)
         job, shard = sharded(whole, order.number, order.of, at_once=1)  # limits and cap are the governor's to give
         tuner = _Tuner(ray, governor, order.number, limits_of(whole))
-        ledger = _scratch(order, whole) if order.scratch else Path(job.output.path) / "ledger.sqlite"
-        with Ledger.open(ledger) as opened:  # what was in flight when it died is booked unknown by it
+        ledger = ledger_on(order.scratch, whole, order.number, order.of)
+        # What was in flight when it died is booked unknown by it.
+        with open_ledger(job, replace(order.options, ledger=ledger)) as opened:
             carried = opened.carried(job.name)
         grant = tuner.first(carried.charged_pusd + carried.unknown_pusd)
         limits = [_part(each, grant.share) for each in limits_of(whole)]
@@ -96,14 +96,6 @@ class Worker:
         options = replace(order.options, shard=shard, ledger=ledger)
         run_job(job, options, steer=tuner.steer, loop_factory=uvloop.new_event_loop)
         return tuner.spent
-
-
-def _scratch(order: Order, job: Job) -> Path:
-    """Where the shard's ledger lies on this node's disk."""
-    import hashlib
-
-    output = hashlib.sha256(os.fsencode(os.path.abspath(job.output.path))).hexdigest()[:16]  # noqa: PTH100
-    return Path(str(order.scratch)) / output / f"{order.number}-of-{order.of}" / "ledger.sqlite"
 
 
 def _part(limits: LimitSettings, share: int) -> LimitSettings:

@@ -34,6 +34,7 @@ from docreduce.engine.opening import (
     carrier_of,
     line_of,
     mark_committed,
+    open_ledger,
     opening_notes,
     spread,
 )
@@ -70,7 +71,7 @@ def run_job(
     anything is sent, MachineError where nothing could be committed. Not to be called inside a running loop."""
     discovered = discover(job.input, options.shard.whole_output if options.shard else job.output.path)
     open_session(job)  # whatever can be refused is refused before a file is made
-    with Ledger.open(options.ledger or Path(job.output.path) / "ledger.sqlite") as ledger:
+    with open_ledger(job, options) as ledger:
         mark_committed(ledger, job)
         session = open_session(job, ledger)
         carriers: dict[str, Carrier] = {}

@@ -11,6 +11,8 @@ cap is spent once and for all, so it is always divided by N."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from docreduce.config import Job
+from docreduce.desk import SEGMENTS
 from docreduce.readers import Share, Slice, UniqueIds, Unread
 from docreduce.settings import LimitSettings
 from docreduce.storage import machine_errors
@@ -25,7 +28,10 @@ from docreduce.values import Document
 from docreduce.values.errors import JobError
 from docreduce.values.money import pusd, usd
 
-__all__ = ["FOLDER", "Origins", "Shard", "parse_shard", "shard_folder", "sharded", "share_of"]
+__all__ = [
+    "FOLDER", "Origins", "Shard", "ledger_on", "parse_shard", "segments_of", "shard_folder",
+    "sharded", "share_of",
+]  # fmt: skip
 
 FOLDER = "shards"
 """Under the job's output, where its shards lie."""
@@ -86,6 +92,29 @@ def parse_shard(text: str) -> tuple[int, int]:
 def shard_folder(output: Path, number: int, of: int) -> Path:
     """Where a shard's runs and its ledger lie."""
     return output / FOLDER / f"{number}-of-{of}"
+
+
+def segments_of(folder: Path) -> Path:
+    """Where a shard's ledger is copied to, of the shard whose folder this is."""
+    return folder / SEGMENTS
+
+
+def ledger_on(scratch: str | None, whole: Job, number: int, of: int) -> Path | None:
+    """Where a shard's ledger lies on this machine's disk; None: in the output. Raises JobError where the shard has its
+    ledger otherwise than so until now: it would be paid for again."""
+    output = Path(whole.output.path)
+    folder = shard_folder(output, number, of)
+    if scratch is None:
+        if segments_of(folder).is_dir():
+            hint = "Name a folder on this machine's disk: --scratch DIR"
+            raise JobError(f"{folder}: its ledger was kept on a scratch disk, and copied there in segments", hint=hint)
+        return None
+    if (folder / "ledger.sqlite").exists():
+        raise JobError(f"{folder}: its ledger lies in the output", hint="Leave out --scratch for this job.")
+    if Path(scratch).resolve().is_relative_to(output.resolve()):
+        raise JobError(f"--scratch {scratch}: lies in the output", hint="Name a folder on this machine's own disk.")
+    name = hashlib.sha256(os.fsencode(output.absolute())).hexdigest()[:16]
+    return Path(scratch) / name / f"{number}-of-{of}" / "ledger.sqlite"
 
 
 def sharded(job: Job, number: int, of: int, at_once: int | None = None) -> tuple[Job, Shard]:

@@ -8,9 +8,10 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -37,9 +38,7 @@ def prune(output: Path, keep_s: float, *, dry_run: bool, now: float | None = Non
     size = sum(_size(run.path) for run in old)
     answers = 0
     with ExitStack() as locks:
-        ledgers = [
-            locks.enter_context(Ledger.view(path) if dry_run else Ledger.open(path)) for path in ledgers_of(output)
-        ]
+        ledgers = _opened(output, locks, dry_run=dry_run)
         for run in () if dry_run else old:
             _remove(run.path)
         for ledger in ledgers:
@@ -65,9 +64,7 @@ def purge(output: Path, document_id: str, *, dry_run: bool) -> dict[str, Any]:
     keys = sorted({key for run in runs for key in _keys_of(run.path, document_id)})
     answers = attempts = 0
     with ExitStack() as locks:
-        ledgers = [
-            locks.enter_context(Ledger.view(path) if dry_run else Ledger.open(path)) for path in ledgers_of(output)
-        ]
+        ledgers = _opened(output, locks, dry_run=dry_run)
         files = [name for run in runs for name in _without(run.path, document_id, dry_run=dry_run)]
         for ledger in ledgers:
             removed = ledger.purge(document_id, keys)
@@ -82,7 +79,22 @@ def purge(output: Path, document_id: str, *, dry_run: bool) -> dict[str, Any]:
 
 def _opened(output: Path, locks: ExitStack, *, dry_run: bool) -> list[Ledger]:
     """The folder's ledgers, ours alone, or for reading only where nothing is to change."""
-    return [locks.enter_context(Ledger.view(path) if dry_run else Ledger.open(path)) for path in ledgers_of(output)]
+    return [locks.enter_context(Ledger.view(path) if dry_run else _writable(path)) for path in ledgers_of(output)]
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[Ledger]:
+    """A ledger; one that lies on another disk as its segments say, which are written anew at the end."""
+    if path.is_file():
+        with Ledger.open(path) as ledger:
+            yield ledger
+        return
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / "ledger.sqlite"
+        Ledger.open(place, path).close()
+        with Ledger.open(place) as ledger:
+            yield ledger
+        Ledger.open(place, path).close()
 
 
 def _protected(output: Path, runs: Iterable[RunInfo]) -> set[Path]:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +18,13 @@ import pytest
 from click.testing import CliRunner
 from docreduce.cli import main
 from docreduce.config import load_job, parse_job
+from docreduce.desk.ledger.copying import LATE_S
 from docreduce.engine.merging import merge_shards
 from docreduce.engine.run import RunOptions, run_job
 from docreduce.engine.shards import parse_shard, sharded, share_of
 from docreduce.readers import Share, read, shares, slices
+from docreduce.report.bill import bill
+from docreduce.report.check import check
 from docreduce.settings import InputSettings
 from docreduce.values.errors import JobError
 from docreduce.values.money import pusd
@@ -288,3 +296,39 @@ def test_money_and_attempts_of_shards_sum_exactly(folder: Path) -> None:
     assert merged.manifest["cost"]["cap_usd"] == 3.0
     first = calls.filter((pl.col("billing") == "charged") & (pl.col("attempt") == 1))
     assert merged.manifest["counts"]["calls"] == first.height
+
+
+SLOTS, LATENCY_S = 10, 0.1
+
+
+@pytest.mark.long
+def test_a_lost_disk_costs_no_row_and_what_was_not_copied_is_paid_twice_at_most(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    rows = [json.dumps({"id": str(number), "body": f"Row {number}."}) for number in range(2_000)]
+    (tmp_path / "in" / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    with serving(latency_s=LATENCY_S, concurrency=SLOTS) as server:
+        settings = {
+            "input": {"paths": [str(tmp_path / "in")], "text_column": "body", "id_column": "id"},
+            "map": {"prompt": "Say it again."},
+            "model": {"provider": "openai", "name": "m", "base_url": server.url, "context_window": 8000},
+            "pricing": {"input_usd_per_million": 1.0, "output_usd_per_million": 3.0},
+            "limits": {"concurrency": SLOTS},
+            "output": {"path": str(tmp_path / "out")},
+        }
+        job = write_job(tmp_path, "rows", "map", settings)
+        command = [sys.executable, "-m", "docreduce", "run", str(job), "--shard", "1/1", "--quiet", "--scratch"]
+        accepted = lambda: json.loads(urllib.request.urlopen(f"{server.url}/stats").read())["accepted"]  # noqa: E731
+        with subprocess.Popen([*command, str(tmp_path / "a")]) as first:
+            while accepted() < 1_200:
+                time.sleep(0.02)
+            first.kill()
+        shutil.rmtree(tmp_path / "a")
+        assert bill(tmp_path / "out")["total"]["charged_pusd"] > 0  # read without the disk
+        began = time.monotonic()
+        subprocess.run([*command, str(tmp_path / "b")], check=True)
+        print("second start, s:", time.monotonic() - began, "paid twice:", accepted() - 2_000)
+        twice = accepted() - 2_000
+    manifest = merge_shards(tmp_path / "out").manifest
+    assert manifest["counts"]["ok"] == 2_000
+    assert 0 <= twice <= SLOTS + LATE_S * SLOTS / LATENCY_S
+    assert not check(tmp_path / "out")["wrong"]

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import orjson
 from docreduce.desk.ledger.batches import Batches
+from docreduce.desk.ledger.copying import PIN, Copying, begin
 from docreduce.desk.ledger.file import (
     MIGRATIONS,
     connect,
@@ -43,6 +44,7 @@ from docreduce.desk.ledger.rows import (
     sample_row,
 )
 from docreduce.desk.ledger.salvage import salvage
+from docreduce.desk.ledger.segments import chain_of, restore
 from docreduce.desk.ledger.sending import Sending
 from docreduce.models.calibration import Sample
 from docreduce.settings import Retry
@@ -102,15 +104,17 @@ class Ledger:
         self._sending: Sending | None = None
         self._token = ""
         self._lock = threading.Lock()
-        self.batches = Batches(self._writing, self._read)
+        self._copying: Copying | None = None
+        self.batches = Batches(self._copied, self._read)
         newest = (
             "SELECT max(coalesce((SELECT max(id) FROM attempt), 0), coalesce((SELECT max(id) FROM reservation), 0))"
         )
         self.next_id = int(self._read(newest)[0][0]) + 1
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
-        """The ledger at `path`, made, migrated or begun anew as needed, and ours alone until it is closed.
+    def open(cls, path: Path, segments: Path | None = None) -> Ledger:
+        """The ledger at `path`, made, migrated or begun anew as needed, and ours alone until it is closed. `segments`:
+        a folder from which it begins where its own disk was lost, and to which it is copied (`copying`).
 
         Raises MachineError: kind "locked" if another run holds it, else for what the disk or SQLite says."""
         with machine_errors(path):
@@ -122,6 +126,7 @@ class Ledger:
                 if broken:  # the lock went with it
                     held.close()
                     held = failed.enter_context(hold(path))
+                begun = None if segments is None else begin(path, segments)
                 writer = connect(path)
                 failed.callback(writer.close)
                 migrate(writer)
@@ -137,6 +142,10 @@ class Ledger:
             failed.callback(reader.close)
             ledger = cls(reader, path)
             ledger._writer, ledger._held, ledger._sending, ledger._token = writer, held, sending, token
+            if begun is not None:
+                ledger.notes.extend(begun.notes)
+                ledger.note(PIN, str(begun.lease.epoch))
+                ledger._copying = Copying(begun, path)
             failed.pop_all()
         ledger.recovered = recovered
         if broken:
@@ -149,7 +158,7 @@ class Ledger:
         """The ledger at `path` for reading only, also while a run writes it; empty where there is none of this version.
 
         Raises MachineError if it cannot be read."""
-        found = view_file(path)
+        found = restore(chain_of(path))[0] if path.is_dir() else view_file(path)
         connection = found or sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         if found is None:
             connection.executescript(";".join(MIGRATIONS))
@@ -159,11 +168,11 @@ class Ledger:
         return ledger
 
     def close(self) -> None:
-        """Close the file and let the next run in."""
-        self._reader.close()
-        for part in (self._writer, self._sending, self._held):  # the lock last
-            if part:
-                part.close()
+        """Close the file and let the next run in. Raises MachineError where the segments cannot be written."""
+        with contextlib.ExitStack() as closing:
+            for part in (self._held, self._sending, self._writer, self._reader, self._copying):  # the lock last
+                if part:
+                    closing.callback(part.close)
 
     def __enter__(self) -> Ledger:
         return self
@@ -196,6 +205,8 @@ class Ledger:
     def commit(self, reserved: Sequence[Reserved], booked: Sequence[Booked], rejected: Sequence[str] = ()) -> None:
         """Make durable, in one transaction: what is about to be sent, what became of what was, and which answers led
         to a failure. Blocks until the disk has it. Raises MachineError, also where another run has taken the file."""
+        if self._copying:
+            self._copying.check()
         with self._writing() as writer:
             sent = [each for each in booked if each.attempt is not None]
             if booked:
@@ -211,6 +222,9 @@ class Ledger:
             _insert(writer, f"INSERT INTO sample ({SAMPLE})", samples)
             for key in rejected:
                 writer.execute("UPDATE answer SET rejected = 1 WHERE key = ?", (key,))
+        if self._copying:
+            marks = [(1, key) for key in rejected]
+            self._copying.add(attempt=rows, answer=answers, sample=samples, marks=marks)
 
     def sending(self, attempt_id: int) -> None:
         """Say that a reserved attempt is about to be sent: what is not said so was provably never sent."""
@@ -234,6 +248,8 @@ class Ledger:
             writer.execute(update, (status, finished_at, run_id))
             keys = orjson.dumps(list(failed)).decode()
             writer.execute("UPDATE answer SET rejected = 2 WHERE key IN (SELECT value FROM json_each(?))", (keys,))
+        if self._copying:
+            self._copying.add(marks=[(2, key) for key in failed])
 
     def unmarked(self, job_name: str) -> list[str]:
         """The ids of this job's runs that may have been committed and were not marked so: their process ended, or the
@@ -319,6 +335,14 @@ class Ledger:
             raise MachineError(f"{self.path}: opened for reading only")
         with self._lock:
             yield from self._transaction(self._writer)
+
+    @contextlib.contextmanager
+    def _copied(self) -> Any:
+        """A transaction that is in the segments before anything rests on it: a batch holds very many calls."""
+        with self._writing() as writer:
+            yield writer
+        if self._copying:
+            self._copying.flush()
 
     def _transaction(self, writer: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         try:

@@ -190,12 +190,12 @@ def keep_aside(path: Path) -> tuple[Path, str] | None:
     return aside, fault
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to this version, each step in a transaction of its own, and set how it is written."""
+def migrate(connection: sqlite3.Connection, to: int | None = None) -> None:
+    """Bring the file to this version (or `to`), each step in a transaction of its own, and set how it is written."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: each check-pointing costs two more fsyncs
-    for version in range(_version(connection), len(MIGRATIONS)):
+    for version in range(_version(connection), len(MIGRATIONS) if to is None else to):
         script = f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version = {version + 1};"
         connection.executescript(f"{script} PRAGMA application_id = {APPLICATION_ID}; COMMIT;")
 

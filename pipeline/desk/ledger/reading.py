@@ -15,9 +15,15 @@ from typing import Any
 
 import orjson
 from docreduce.desk.ledger.file import APPLICATION_ID, MIGRATIONS, connect, explain, marker, view_file
+from docreduce.desk.ledger.segments import chain_of, restore
 from docreduce.values.errors import MachineError
 
-__all__ = ["LedgerFault", "Paid", "RunBook", "forget", "ledger_faults", "ledgers_of", "paid", "purge", "run_books"]
+__all__ = [
+    "SEGMENTS", "LedgerFault", "Paid", "RunBook", "forget", "ledger_faults", "ledgers_of", "paid", "purge", "run_books",
+]  # fmt: skip
+
+SEGMENTS = "ledger.segments"
+"""The folder of a ledger's segments, beside the runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +79,10 @@ _RUNS = """SELECT run.run_id, job_name, status, run.started_at, finished_at, cou
 
 
 def ledgers_of(output: Path) -> list[Path]:
-    """The ledgers of an output folder, those of shards too; none that was set aside."""
+    """The ledgers of an output folder, those of shards too: files, and folders of segments; none that was set aside."""
     found = (path for path in output.rglob("ledger*.sqlite") if path.is_file())
-    return sorted(path for path in found if ".aside-" not in path.name)
+    copied = (path for path in output.glob(f"shards/*-of-*/{SEGMENTS}") if path.is_dir())
+    return sorted([*(path for path in found if ".aside-" not in path.name), *copied])
 
 
 def paid(path: Path, since_s: float = 0.0) -> list[Paid]:
@@ -95,6 +102,9 @@ def run_books(path: Path) -> list[RunBook]:
 
 def ledger_faults(path: Path) -> Iterator[LedgerFault]:
     """All that is to be said about the ledger at `path`: its file, page by page, and its answers, one by one."""
+    if path.is_dir():
+        yield from _segment_faults(path)
+        return
     if marker(path).exists():
         yield LedgerFault(wrong=True, message="marked as corrupt by a run", remedy=_SALVAGE)
     for aside in sorted(path.parent.glob(f"{path.stem}.aside-*{path.suffix}")):
@@ -124,6 +134,15 @@ def ledger_faults(path: Path) -> Iterator[LedgerFault]:
             yield from _answer_faults(connection)
     except sqlite3.DatabaseError as error:
         yield LedgerFault(wrong=True, message=f"SQLite: {error}", remedy=_SALVAGE)
+
+
+def _segment_faults(folder: Path) -> Iterator[LedgerFault]:
+    connection, faults = restore(chain_of(folder))
+    with contextlib.closing(connection):
+        for message in faults:
+            remedy = "The shard's next run on the disk that has its ledger writes them anew."
+            yield LedgerFault(wrong=True, message=message, remedy=remedy)
+        yield from _answer_faults(connection)
 
 
 _SALVAGE = "The next run keeps the file aside and begins a new one with all that can be read of it."
@@ -183,7 +202,7 @@ def purge(writer: sqlite3.Connection, document_id: str, keys: Sequence[str], *, 
 
 @contextlib.contextmanager
 def _viewed(path: Path) -> Iterator[Any]:
-    connection = view_file(path)
+    connection = restore(chain_of(path), answers=False)[0] if path.is_dir() else view_file(path)
     if connection is None:
         raise MachineError(f"{path}: no ledger of this version", hint="`docreduce check` says what it is.")
     with contextlib.closing(connection):
