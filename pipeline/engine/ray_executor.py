@@ -2,9 +2,10 @@
 
 Theory. An executor only places shards. Each worker is an actor, tied to a node, that runs one shard at a time, as
 `docreduce run --shard` would. Ray restarts a worker that dies (`max_restarts=-1`) and repeats nothing by itself
-(`max_task_retries=0`): the driver decides. A shard whose worker died starts again on the node where its ledger is, and
-goes on from there: what was in flight is booked unknown and asked again, nothing else. A Ray error may follow success;
-starting a shard twice is harmless, for its ledger answers.
+(`max_task_retries=0`): the driver decides. A shard whose worker died starts again on the node where its ledger is, or,
+where none of that node's workers came back, on another one from the ledger's segments, and goes on from there: what was
+in flight (or not copied, where the node is gone) is asked again, nothing else. A Ray error may follow success; starting
+a shard twice is harmless, for its ledger answers.
 
 Nothing large passes through the driver or the object store: workers read the input and write their tables themselves,
 and what comes back is a number. The head's or the driver's death ends the job, as does the governor's; the same command
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,7 @@ class _Pool:
     done: set[int] = field(default_factory=set)
     tasks: dict[Any, tuple[_Seat, int | None]] = field(default_factory=dict)  # None: is it back?
     restarts: int = 0
+    inhabited: Counter[str] = field(default_factory=Counter)  # workers by node
 
     def run(self) -> None:
         """Until nothing is left to do."""
@@ -144,6 +146,7 @@ class _Pool:
         if not self.pending:
             return
         seats = self._place(min(self._workers(), len(self.pending)))
+        self.inhabited.update(seat.node for seat in seats)
         governor = self._governor(len(seats))
         for number, amount in spent.items():
             governor.ended.remote(number, amount)
@@ -153,7 +156,7 @@ class _Pool:
             while self.tasks or (self.pending and idle):
                 self._assign(idle, governor)
                 if not self.tasks:
-                    self.listen(f"shards {list(self.pending)}: the node with their ledgers has no worker any more")
+                    self.listen(f"shards {list(self.pending)}: no node has a worker any more")
                     break
                 ready, _ = self.ray.wait(list(self.tasks), timeout=EXCHANGE_S / 2)
                 for task in ready:
@@ -207,7 +210,7 @@ class _Pool:
     def _assign(self, idle: deque[_Seat], governor: Any) -> None:
         for _ in range(len(idle)):
             seat = idle.popleft()
-            number = next((each for each in self.pending if self.homes.get(each, seat.node) == seat.node), None)
+            number = next((each for each in self.pending if self._may(each, seat)), None)
             if number is None:
                 idle.append(seat)
                 continue
@@ -225,6 +228,12 @@ class _Pool:
             self.tasks[seat.actor.run.remote(order, governor)] = seat, number
         running = sum(number is not None for _, number in self.tasks.values())
         governor.expect.remote(max(1, running))
+
+    def _may(self, number: int, seat: _Seat) -> bool:
+        """Whether the shard may run there: on the node that has its ledger, while that has workers; else anywhere, for
+        the ledger lies in the output, or has segments there."""
+        home = self.homes.get(number, seat.node)
+        return home == seat.node or home not in self.inhabited
 
     def _came(self, task: Any, idle: deque[_Seat], governor: Any) -> None:
         from ray.exceptions import RayError, RayTaskError
@@ -261,6 +270,7 @@ class _Pool:
             self._again(number, deaths=True)
         if seat.died_at is not None and now - seat.died_at > RESTART_S:
             self.listen(f"a worker on node {seat.node[:8]} did not come back")
+            self.inhabited -= Counter([seat.node])  # a node without one is in it no more
             return
         time.sleep(0.2)  # the restart takes seconds, and asking is refused at once meanwhile
         self.tasks[seat.actor.ready.remote()] = seat, None

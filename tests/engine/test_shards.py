@@ -18,13 +18,15 @@ import pytest
 from click.testing import CliRunner
 from docreduce.cli import main
 from docreduce.config import load_job, parse_job
+from docreduce.desk import Ledger
 from docreduce.desk.ledger.copying import LATE_S
 from docreduce.engine.merging import merge_shards
 from docreduce.engine.run import RunOptions, run_job
-from docreduce.engine.shards import parse_shard, sharded, share_of
+from docreduce.engine.shards import ledger_on, parse_shard, segments_of, shard_folder, sharded, share_of
 from docreduce.readers import Share, read, shares, slices
 from docreduce.report.bill import bill
 from docreduce.report.check import check
+from docreduce.report.prune import purge
 from docreduce.settings import InputSettings
 from docreduce.values.errors import JobError
 from docreduce.values.money import pusd
@@ -332,3 +334,39 @@ def test_a_lost_disk_costs_no_row_and_what_was_not_copied_is_paid_twice_at_most(
     assert manifest["counts"]["ok"] == 2_000
     assert 0 <= twice <= SLOTS + LATE_S * SLOTS / LATENCY_S
     assert not check(tmp_path / "out")["wrong"]
+
+
+def test_what_is_pruned_of_a_shard_is_gone_from_its_segments_too(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        (tmp_path / "in" / f"{number}.txt").write_text(f"{WORDS} {number}", encoding="utf-8")
+    whole = load_job(job_file(tmp_path))
+    place = ledger_on(str(tmp_path / "scratch"), whole, 1, 1)
+    job, shard = sharded(whole, 1, 1)
+    run_job(job, RunOptions(shard=shard, ledger=place))
+    segments = segments_of(shard_folder(tmp_path / "out", 1, 1))
+
+    def answers() -> int:
+        with Ledger.view(segments) as ledger:
+            return int(ledger._read("SELECT count(*) FROM answer")[0][0])
+
+    before = answers()
+    document = merge_shards(tmp_path / "out").run_dir
+    assert document is not None
+    purged = purge(tmp_path / "out", rows(document, "documents")["document_id"][0].as_py(), dry_run=False)
+    assert 0 < purged["answers"] == before - answers()
+    run_job(job, RunOptions(shard=shard, ledger=place))  # the old disk does not bring it back but by asking again
+    assert not check(tmp_path / "out")["wrong"]
+
+
+def test_a_shard_keeps_its_ledger_where_it_has_it(tmp_path: Path) -> None:
+    whole = load_job(job_file(tmp_path))
+    folder = shard_folder(tmp_path / "out", 1, 2)
+    segments_of(folder).mkdir(parents=True)
+    with pytest.raises(JobError, match="kept on a scratch disk"):
+        ledger_on(None, whole, 1, 2)
+    with pytest.raises(JobError, match="lies in the output"):
+        ledger_on(str(tmp_path / "out" / "scratch"), whole, 1, 2)
+    (folder / "ledger.sqlite").touch()
+    with pytest.raises(JobError, match="its ledger lies in the output"):
+        ledger_on(str(tmp_path / "scratch"), whole, 1, 2)
