@@ -14,7 +14,7 @@ from docreduce import __version__
 from docreduce.cli import oneshot, results
 from docreduce.cli.arguments import overridden, seconds
 from docreduce.cli.reporting import leave, outlet, print_json, reported
-from docreduce.cli.shards import merge
+from docreduce.cli.shards import check_shard_options, merge
 from docreduce.values.errors import JobError, MachineError
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def run(
         from docreduce.cli.steering import View
         from docreduce.engine.run import exit_code
 
+        check_shard_options(executor, options)
         job_file = oneshot.job_file(files, prompt, {**options, "executor": executor})
         if job_file is None:
             silent = quiet or as_json or log_json

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from docreduce.engine.ray_executor import Progress
     from rich.console import Console
 
-__all__ = ["merge", "run_ray"]
+__all__ = ["check_shard_options", "merge", "run_ray"]
 
 PLAIN_LINE_S = 15.0
 
@@ -40,6 +41,27 @@ def merge(output_dir: Path, job: str | None, partial: bool, as_json: bool) -> No
     for lost in dropped:
         click.echo(f"no {lost['format']} was written, the Parquet stands: {lost['error']}", err=True)
     sys.exit(MachineError.exit_code if dropped else 0 if merged.whole else 1)
+
+
+_MEANT_FOR = {
+    "scratch": ("--shard I/N", "--executor ray"),
+    "at_once": ("--shard I/N",),
+    "shards": ("--executor ray",),
+    "workers": ("--executor ray",),
+    "ray_address": ("--executor ray",),
+}
+"""By option, what it says something of."""
+
+
+def check_shard_options(executor: str, options: Mapping[str, Any]) -> None:
+    """Raises JobError for an option of shards where the run has none that it could speak of."""
+    there = {"--shard I/N": options["shard"] is not None, "--executor ray": executor == "ray"}
+    for name, meant in _MEANT_FOR.items():
+        if options[name] is not None and not any(there[each] for each in meant):
+            wanted = " or ".join(meant)
+            raise JobError(
+                f"--{name.replace('_', '-')} goes with {wanted}", hint=f"Give {wanted} too, or leave it out."
+            )
 
 
 def run_ray(job: Job, chosen: dict[str, Any], options: dict[str, Any], terminal: Console) -> int:

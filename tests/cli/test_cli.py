@@ -89,6 +89,13 @@ def test_a_wrong_set_is_refused_with_its_key(tmp_path: Path, value: str) -> None
     assert value.partition("=")[0] in result.stderr
 
 
+@pytest.mark.parametrize("given", ["--scratch d", "--at-once 2", "--shards 2", "--workers 2", "--ray-address a:1"])
+def test_an_option_of_shards_is_refused_where_there_are_none(tmp_path: Path, given: str) -> None:
+    result = CliRunner().invoke(main, ["run", str(tmp_path / "job.toml"), *given.split()])
+    assert result.exit_code == 2
+    assert f"{given.split(maxsplit=1)[0]} goes with --" in result.output
+
+
 def test_runs_lists_what_ran(tmp_path: Path) -> None:
     invoke("run", *sample_job(tmp_path))
     listed = invoke("runs", tmp_path / "out", "--json")

@@ -76,6 +76,7 @@ def summaries(manifest: dict[str, Any]) -> pl.DataFrame:
     return table(manifest, "documents").select("document_id", "status", "summary")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_run_that_waits_gives_the_live_runs_tables_at_the_batch_price(folder: Path, service: str) -> None:
     with serving(answer="extractive", output_words=30, batch_s=0.2) as server:

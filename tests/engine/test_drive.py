@@ -376,6 +376,7 @@ def test_calls_given_up_are_booked_unknown_and_the_run_ends(tmp_path: Path, afte
     assert found[0].desk.budget.reserved == 0
 
 
+@pytest.mark.long
 def test_a_reader_that_never_comes_back_is_left_and_all_it_took_are_rows(tmp_path: Path) -> None:
     found: list[Driven] = []
     let_go, hung = threading.Event(), threading.Event()

@@ -159,6 +159,7 @@ def bill(manifest: dict[str, Any], server: Server) -> None:
     assert pico(money["charged_usd"]) == made
 
 
+@pytest.mark.long
 def test_the_bill_adds_up_under_faults(tmp_path: Path) -> None:
     faults = {"500": 0.05, "empty": 0.1, "cut": 0.05, "no_usage": 0.1, "truncated": 0.05, "filter": 0.05}
     with simulated(faults=faults, cached_share=0.3, reasoning_share=0.2) as server:

@@ -18,6 +18,7 @@ def test_what_documents_say_reaches_no_path_no_terminal_and_no_formula(lab: Any)
     check(faults.hostile(lab, "extract"))
 
 
+@pytest.mark.long
 def test_text_that_imitates_our_delimiters_arrives_verbatim(lab: Any, tmp_path: Path) -> None:
     """The service echoes the source text: what comes back is what was sent."""
     import rig

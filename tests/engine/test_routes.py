@@ -219,6 +219,7 @@ def test_a_mended_key_goes_on_where_the_refused_one_ended(folder: Path, monkeypa
     assert (exit_code(mended), mended["counts"]["ok"]) == (0, 6)
 
 
+@pytest.mark.long
 def test_a_service_that_is_dead_ends_the_run_in_order_after_give_up_s(folder: Path) -> None:
     with serving(outage_s=(0.0, 600.0)) as server:
         manifest = run_job(job(folder, server.url, limits={"concurrency": 4, "give_up_s": 0.5}))

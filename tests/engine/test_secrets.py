@@ -11,12 +11,14 @@ from checking import check
 from places import ROOT
 
 
+@pytest.mark.long
 def test_no_child_and_no_command_line_holds_the_key(lab: Any) -> None:
     import faults
 
     check(faults.secret_places(lab))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [{}, {"key_expires_after": 5}, {"faults": {"503": 0.1, "content_type": 0.1}}],

@@ -172,6 +172,7 @@ def test_a_table_that_cannot_be_read_is_a_row_in_one_share(folder: Path, content
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("of", "kind"), [(2, "summarize"), (5, "summarize"), (3, "extract")])
 def test_the_merged_shards_are_the_rows_of_an_unsharded_run(folder: Path, of: int, kind: str) -> None:
     tables: dict[str, Any] = {}
@@ -206,6 +207,7 @@ def test_the_merged_shards_are_the_rows_of_an_unsharded_run(folder: Path, of: in
     assert merged.manifest["limits"] == whole["limits"]
 
 
+@pytest.mark.long
 def test_calls_and_their_bearers_are_those_of_an_unsharded_run_where_no_text_is_shared(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(40):
@@ -224,6 +226,7 @@ def test_calls_and_their_bearers_are_those_of_an_unsharded_run_where_no_text_is_
     assert merged.manifest["usage"] == whole["usage"]
 
 
+@pytest.mark.long
 def test_merging_twice_gives_the_run_that_is_there(folder: Path) -> None:
     run_shards(job_file(folder), 3)
     first, second = merge_shards(folder / "out"), merge_shards(folder / "out", "harbour")
@@ -238,6 +241,7 @@ def test_merging_twice_gives_the_run_that_is_there(folder: Path) -> None:
     assert ids[0] == ids[1]
 
 
+@pytest.mark.long
 def test_nothing_is_merged_where_a_shard_is_missing_or_incomplete(folder: Path) -> None:
     path = job_file(folder)
     run_shards(path, 4, [1, 4])
@@ -258,12 +262,14 @@ def test_nothing_is_merged_where_a_shard_is_missing_or_incomplete(folder: Path) 
     assert rows(partly.run_dir, "documents").num_rows == expected
 
 
+@pytest.mark.long
 def test_a_shard_of_another_job_is_incomplete(folder: Path) -> None:
     run_shards(job_file(folder), 3, [1, 3])
     run_shards(job_file(folder, summarize={"max_words": 10}), 3, [2])
     assert "other settings" in merge_shards(folder / "out").incomplete[2]
 
 
+@pytest.mark.long
 def test_the_command_runs_shards_and_merges_them(folder: Path) -> None:
     path, out = str(job_file(folder)), str(folder / "out")
     command = CliRunner().invoke

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from checking import check
 
+pytestmark = pytest.mark.long
+
 
 def test_a_signal_awaits_the_calls_in_flight_and_the_same_command_goes_on(lab: Any) -> None:
     import faults

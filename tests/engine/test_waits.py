@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from checking import check
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(
     "state",

@@ -135,6 +135,7 @@ THOUGHTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("field", THOUGHTS)
 def test_thoughts_keep_a_stream_alive_and_are_no_answer(field: str, asked: bool) -> None:

@@ -476,6 +476,7 @@ HEADERS = st.dictionaries(
 BODIES = st.binary(max_size=60) | JSON.map(orjson.dumps)
 
 
+@pytest.mark.long
 @settings(max_examples=400, deadline=None)
 @given(name=st.sampled_from(sorted(DIALECTS)), status=STATUSES, headers=HEADERS, body=BODIES)
 def test_any_response_is_an_answer_or_a_rejection(name: str, status: int, headers: dict, body: bytes) -> None:

@@ -64,6 +64,7 @@ def test_polars_and_the_lines_find_the_same_rows(monkeypatch: pytest.MonkeyPatch
     assert by_polars > 1_000
 
 
+@pytest.mark.long
 def test_no_character_of_a_row_is_lost_but_in_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "_BLOCK_CHARS", 64)
     chance = random.Random(6)

@@ -21,9 +21,18 @@ Coerced = dict[str, str]
 
 _BRANCHES = ("anyOf", "oneOf", "allOf")
 _SIGNS = str.maketrans("−–٫٬", "--.,")
-_GROUPED = re.compile(r"\d{1,3}(?:(?P<sep>[,.'’ ])\d{3})(?:(?P=sep)\d{3})*(?P<rest>[.,]\d+)?")
-_INDIAN = re.compile(r"\d{1,2}(,\d\d)+,\d{3}(\.\d+)?")
-_PLAIN = re.compile(r"(?P<whole>\d+)(?:[.,](?P<part>\d+))?")
+_GROUPED = re.compile(r"[1-9]\d{0,2}(?:(?P<sep>[,.'’ ])\d{3})(?:(?P=sep)\d{3})*(?P<rest>[.,]\d+)?")
+_INDIAN = re.compile(r"[1-9]\d?(,\d\d)+,\d{3}(\.\d+)?")
+_PLAIN = re.compile(r"(?P<whole>\d*)(?:[.,](?P<part>\d+))?")
+_SCIENTIFIC = re.compile(r"(?P<whole>\d+)(?:[.,](?P<part>\d+))?[eE](?P<power>[+-]?\d{1,3})")
+_EITHER = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,]|[eE][+-]?\d)")
+_CODES = (
+    "AED|ARS|AUD|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|EGP|EUR|GBP|HKD|HUF|IDR|ILS|INR|ISK|JPY|KRW|MXN|MYR|NGN|NOK|NZD|PHP|PKR"
+    "|PLN|RON|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
+)
+"""ISO 4217, of what is traded most (BIS triennial survey) and where most people live."""
+_MONEY = rf"(?:[A-Z]{{0,3}}¤|(?<![A-Za-z])(?:{_CODES})(?![A-Za-z]))"
+_CURRENCY = re.compile(rf"^{_MONEY}\s*|\s*{_MONEY}$")
 _MINUTES = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d(?:\.\d+)?)?\s*([Zz]|[+-]\d\d:?\d\d)?")
 
 
@@ -36,17 +45,18 @@ def coerce_item(value: Any, schema: Any, path: Path = ()) -> tuple[Any, Coerced]
 def number_of(text: str) -> int | float | None:
     """The number that `text` is, with its separators, a currency or percent sign around it; None where it is none.
 
-    A lone comma before three digits divides thousands, a lone point decimals."""
+    A lone comma before three digits divides thousands, a lone point decimals; behind a lone 0 both divide decimals."""
     plain = unicodedata.normalize("NFKC", text).strip()
     plain = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in plain)
     plain = plain.translate(_SIGNS)
     negative = plain.startswith("(") and plain.endswith(")")
     plain = plain[1:-1] if negative else plain
-    sign, plain = ("-", plain[1:]) if plain.startswith("-") else ("", plain.removeprefix("+"))
-    plain = "".join(letter for letter in plain if unicodedata.category(letter) != "Sc").removesuffix("%").strip()
-    plain = re.sub(r"\s", " ", plain)
-    if plain.startswith("-") and not sign:  # $-5
-        sign, plain = "-", plain[1:]
+    plain = plain.strip().removesuffix("%").strip()
+    before, plain = _sign(plain)
+    plain = "".join("¤" if unicodedata.category(letter) == "Sc" else letter for letter in plain)
+    plain = re.sub(r"\s", " ", _CURRENCY.sub("", plain, count=1))
+    after, plain = ("", plain) if before else _sign(plain)  # $-5, and 5- as accountants write it
+    sign = before or after
     if (grouped := _GROUPED.fullmatch(plain)) and (grouped["rest"] or grouped["sep"] != "." or plain.count(".") > 1):
         if grouped["rest"] and grouped["rest"][0] == grouped["sep"]:
             return None
@@ -54,12 +64,21 @@ def number_of(text: str) -> int | float | None:
         digits = re.sub(r"\D", "", whole) + (f".{grouped['rest'][1:]}" if grouped["rest"] else "")
     elif _INDIAN.fullmatch(plain):
         digits = plain.replace(",", "")
-    elif single := _PLAIN.fullmatch(plain):
+    elif (single := _PLAIN.fullmatch(plain)) and any(single.groups()):
         digits = single["whole"] + (f".{single['part']}" if single["part"] else "")
+    elif power := _SCIENTIFIC.fullmatch(plain):
+        digits = f"{power['whole']}.{power['part'] or 0}e{power['power']}"
     else:
         return None
     number = float(digits) if "." in digits else int(digits)
-    return -number if sign or negative else number
+    return -number if (sign == "-") != negative else number
+
+
+def _sign(text: str) -> tuple[str, str]:
+    """The sign that stands before or, as a minus, behind `text`, and the rest."""
+    if text[:1] in {"-", "+"}:
+        return text[0], text[1:].lstrip()
+    return ("-", text[:-1].rstrip()) if text[-1:] == "-" else ("", text)
 
 
 def _coerced(value: Any, schema: Any, path: Path, changed: Coerced) -> Any:
@@ -123,15 +142,21 @@ def _scalar(value: Any, schema: Mapping[str, Any], path: Path, changed: Coerced)
         and abs(new) < 2**63
     ):
         new = int(new)
+    if said := _said(value, new, schema):
+        changed[shown(path)] = said
+    return new
+
+
+def _said(value: Any, new: Any, schema: Mapping[str, Any]) -> str:
     said = []
     if (new != value or type(new) is not type(value)) and new is not None and not isinstance(value, float):
         said.append(f"from {value!r}")
+        if isinstance(value, str) and isinstance(new, int | float) and _EITHER.search(value):
+            said.append("its separator could divide thousands or decimals")
     if schema.get("format") == "date-time" and isinstance(new, str):
         local = _MINUTES.fullmatch(new)
         said += ["a local time: no offset is stated, it stands as UTC"] if local and not local[4] else []
-    if said:
-        changed[shown(path)] = "; ".join(said)
-    return new
+    return "; ".join(said)
 
 
 def _moment(text: str, kind: str) -> str:

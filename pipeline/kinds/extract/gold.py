@@ -11,12 +11,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import floor
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from docreduce.kinds.extract.accepting import Share as Documents
-from docreduce.kinds.extract.accepting import acceptance, grounding
+from docreduce.kinds.extract.accepting import acceptance, exact_lower_bound, grounding
 from docreduce.kinds.extract.merge import Merged
 from docreduce.kinds.extract.names import normalize
 from docreduce.kinds.extract.paths import empty, fields_of, leaves, parse_path
@@ -25,14 +25,12 @@ from docreduce.kinds.extract.validation import schema_errors
 from docreduce.values import Document
 from docreduce.values.errors import JobError
 
-__all__ = ["Gold", "groundings", "lower_bound", "quality", "read_gold", "shares"]
+__all__ = ["Gold", "groundings", "quality", "read_gold", "shares"]
 
 Values: TypeAlias = Mapping[str, Counter[Hashable]]
 
 _NONE = "none"
 """The class of a value without evidence."""
-Z = 1.645
-"""One-sided 95 %."""
 _RIGHT, _WRONG, _MISSED = "right", "wrong", "missed"
 _SOUND, _UNSOUND = "sound", "unsound"
 """Documents in which all values of a class are right, and others."""
@@ -122,8 +120,9 @@ def shares(counts: Mapping[str, int]) -> dict[str, Documents]:
 
 def quality(counts: Mapping[str, int], accept: float | None = None) -> dict[str, Any]:
     """Of the sums of all documents' counts: `documents` that are labelled, `fields` with precision and recall (None of
-    nothing), and `grounding`: by class how many values there are, the share that is right, and its lower bound, and how
-    many documents they are in, and those with right ones only. With `accept`, what is accepted at that, and why."""
+    nothing), and `grounding`: by class how many values there are and the share that is right, how many documents they
+    are in and in how many all are right, and `at_least`: the share of documents in which all are, at 95 % (Clopper and
+    Pearson 1934, one-sided). With `accept`, what is accepted at that, and why."""
     by = _sorted_out(counts)
     fields = {
         field: {
@@ -137,24 +136,14 @@ def quality(counts: Mapping[str, int], accept: float | None = None) -> dict[str,
         name: {
             "values": (values := seen[_RIGHT] + seen[_WRONG]),
             "right": _share(seen[_RIGHT], values),
-            "at_least": round(lower_bound(seen[_RIGHT], values), 4),
-            "documents": seen[_SOUND] + seen[_UNSOUND],
+            "documents": (documents := seen[_SOUND] + seen[_UNSOUND]),
+            "at_least": floor(1e4 * exact_lower_bound(seen[_SOUND], documents)) / 1e4 if documents else 0.0,
             "documents_right": seen[_SOUND],
         }
         for name, seen in sorted(by["grounding"].items())
     }
     told = {"documents": counts.get("gold_documents", 0), "fields": fields, "grounding": calibration}
     return told if accept is None else {**told, "accept": acceptance(accept, shares(counts), counts).as_dict()}
-
-
-def lower_bound(right: int, values: int) -> float:
-    """The share that is surely reached, at 95 % (Wilson 1927, one-sided); 0 of nothing."""
-    if not values:
-        return 0.0
-    share, square = right / values, Z * Z
-    middle = share + square / (2 * values)
-    spread = Z * sqrt(share * (1 - share) / values + square / (4 * values * values))
-    return max(0.0, (middle - spread) / (1 + square / values))
 
 
 def _sorted_out(counts: Mapping[str, int]) -> dict[str, dict[str, Counter[str]]]:

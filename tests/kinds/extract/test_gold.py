@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from docreduce.kinds.extract import KIND
-from docreduce.kinds.extract.gold import lower_bound, quality
+from docreduce.kinds.extract.gold import quality
 from docreduce.kinds.extract.settings import ExtractSettings
 from docreduce.values.errors import JobError
 from driving import drive
@@ -39,7 +39,7 @@ def test_precision_and_recall_by_field_and_the_calibration_by_grounding(tmp_path
     assert told["fields"]["signed"] == {"precision": None, "recall": 0.0, "right": 0, "wrong": 0, "missed": 4}
     exact = told["grounding"]["exact"]
     assert (exact["values"], exact["right"]) == (3, 1.0)
-    assert 0.4 < exact["at_least"] < 0.6
+    assert exact["at_least"] == pytest.approx(0.05 ** (1 / 3), abs=1e-4)
     worst = next(seen for name, seen in told["grounding"].items() if name.startswith("none"))
     assert (worst["values"], worst["right"]) == (1, 0.0)
     assert made.quality(counts) == told
@@ -76,6 +76,10 @@ def test_no_label_at_all_is_refused(tmp_path: Path) -> None:
         work(tmp_path / "labels.jsonl", "")
 
 
-@pytest.mark.parametrize(("right", "values", "bound"), [(0, 0, 0.0), (10, 10, 0.787), (95, 100, 0.8997), (0, 10, 0.0)])
-def test_the_bound_is_wilsons(right: int, values: int, bound: float) -> None:
-    assert lower_bound(right, values) == pytest.approx(bound, abs=0.002)
+@pytest.mark.parametrize(
+    ("sound", "documents", "bound"), [(0, 0, 0.0), (10, 10, 0.7411), (95, 100, 0.8977), (0, 10, 0.0)]
+)
+def test_the_bound_is_of_documents_and_exact(sound: int, documents: int, bound: float) -> None:
+    counts = {"grounding/exact/sound": sound, "grounding/exact/unsound": documents - sound}
+    counts |= {"grounding/exact/right": 50 * sound, "grounding/exact/wrong": documents - sound}
+    assert quality(counts)["grounding"]["exact"]["at_least"] == pytest.approx(bound, abs=1e-3)

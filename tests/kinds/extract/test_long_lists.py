@@ -103,6 +103,7 @@ def bag(rows: Iterable[dict[str, Any]]) -> Counter[str]:
     return Counter(json.dumps(row) for row in rows)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", _FORM)
 @pytest.mark.parametrize(("rows", "limit"), [(25, 1000), (300, 1000), (3000, 4000), (300, 400)])
 @pytest.mark.parametrize(("loops", "overlap"), [(0.0, 0), (0.3, 0), (0.3, None)])

@@ -495,7 +495,7 @@ def test_elements_that_say_nothing_leave_the_others_their_words():
     told = {row["field"]: (row["quote"], row["coerced"]) for row in merged.evidence}
     assert told["rows[0].day"][0] == "A-1 is"
     assert told["rows[1].day"][0] == "A-2 is"
-    assert told["rows[1].sum"][1] == "from '1,000'"
+    assert told["rows[1].sum"][1] == "from '1,000'; its separator could divide thousands or decimals"
 
 
 def test_a_second_answer_about_the_same_chunk_adds_what_is_new_and_doubles_nothing():

@@ -211,6 +211,7 @@ def test_planted_errors_are_caught(tried: tuple[dict[str, Counter[str]], dict[st
     assert all_of_them["unsupported"] / all_of_them.total() >= 0.95, caught
 
 
+@pytest.mark.long
 def test_true_sentences_are_left_alone(tried: tuple[dict[str, Counter[str]], dict[str, Counter[str]]]) -> None:
     _, alarms = tried
     all_of_them = sum(alarms.values(), Counter())
@@ -257,6 +258,7 @@ def test_any_summary_has_rows_or_none(summary: str) -> None:
     assert support(summary, "") is not None
 
 
+@pytest.mark.long
 def test_time_is_about_linear_in_the_source() -> None:
     draw = random.Random(3)
     source, said = story(LANGUAGES["en"], draw, 1_000)
