@@ -5,7 +5,7 @@ from __future__ import annotations
 from docreduce.desk.ledger import Booked, Kept, Reserved
 from docreduce.desk.lines import Ticket
 from docreduce.models.calibration import sample
-from docreduce.models.prices import cost
+from docreduce.models.prices import cost, unpriced
 from docreduce.values import Answer, Attempt, Billing, Cause, Decision, Rejection, Reply, Usage
 
 __all__ = ["attempt_of", "booked_of", "is_plausible"]
@@ -48,8 +48,16 @@ def attempt_of(ticket: Ticket, reply: Reply, latency_s: float) -> Attempt:
         service_tier=reply.service_tier,
         batch=reply.batch,
         request_id=reply.request_id,
-        error=None if isinstance(reply, Answer) else reply.message,
+        error=_unpriced(ticket, reply) if isinstance(reply, Answer) else reply.message,
     )
+
+
+def _unpriced(ticket: Ticket, answer: Answer) -> str | None:
+    """What of an answer the price list does not know; None where it knows all of it."""
+    if answer.usage is None:
+        return None
+    parts = unpriced(ticket.route.pricing, answer.usage, service_tier=answer.service_tier, batch=ticket.route.batch)
+    return f"no price for {', '.join(parts)}: booked unknown at the bound; state it in [pricing]" if parts else None
 
 
 def _bill(ticket: Ticket, reply: Reply) -> tuple[Usage | None, Billing, int]:

@@ -13,11 +13,12 @@ __all__ = ["Outstanding"]
 
 
 class Outstanding:
-    """The tickets that are out, by endpoint, setting and key; `pusd` is what they have reserved together."""
+    """The tickets that are out; `pusd` is what they have reserved together."""
 
     def __init__(self) -> None:
         self.pusd = 0
-        self._out: dict[tuple[str, str, str], Out] = {}
+        self._out: dict[int, Out] = {}
+        self._asking: dict[tuple[str, str, str], list[int]] = {}  # more than one where two batches ask the same
         self._adopted: dict[int, Out] = {}  # taken up in this run and in flight, by ticket
 
     def __len__(self) -> int:
@@ -29,7 +30,8 @@ class Outstanding:
 
     def put(self, each: Out) -> None:
         """It is out, and nobody here waits for it."""
-        self._out[each.endpoint, each.setting, each.key] = each
+        self._out[each.id] = each
+        self._asking.setdefault(_place(each), []).append(each.id)
         self.pusd += each.bound_pusd
 
     def put_back(self, ticket: Ticket) -> None:
@@ -41,14 +43,15 @@ class Outstanding:
         """The ticket under which the request is out already; None where it is not."""
         for line in lines if self._out else ():
             route = line.route
-            each = self._out.get((route.endpoint, route.setting, key)) if route.batch else None
-            if each is not None:
-                return _ticket_of(each, request, line, kind_of(request))
+            asking = self._asking.get((route.endpoint, route.setting, key)) if route.batch else None
+            if asking:
+                return _ticket_of(self._out[asking[0]], request, line, kind_of(request))
         return None
 
     def claim(self, ticket: Ticket) -> Out:
         """It is in flight from now on."""
-        each = self._out.pop((ticket.route.endpoint, ticket.route.setting, ticket.key))
+        each = self._out.pop(ticket.id)
+        self._asking[_place(each)].remove(each.id)
         self._adopted[each.id] = each
         self.pusd -= each.bound_pusd
         return each
@@ -65,6 +68,10 @@ class Outstanding:
                 text = Message("user", " " * each.bytes)
                 stand_in = Request(messages=(text,), stage=each.stage, tokens=each.tokens, chunk=each.chunk)
                 yield _ticket_of(each, stand_in, line, kind="")
+
+
+def _place(each: Out) -> tuple[str, str, str]:
+    return each.endpoint, each.setting, each.key
 
 
 def _line_of(each: Out, lines: Iterable[Line]) -> Line | None:

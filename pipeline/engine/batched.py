@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from docreduce.providers.http import HttpProvider
 from docreduce.values import Cause, Decision, Rejection, Reply
 from docreduce.values.errors import MachineError, RefusedError
 
-__all__ = ["Batched"]
+__all__ = ["Batched", "own_results"]
 
 POLL_S = (0.5, 60.0)
 """First and longest wait between two looks at a batch, twice as long each time."""
@@ -240,16 +240,13 @@ class Batched:
             return False
         results = await self._service.results(row.service_id, seen)
         batch.missing = _missing(seen.state, seen.said)
-        batch.results = dict(filter(None, (self._mine(row.token, each) for each in results)))
+        batch.results, others = own_results(row.token, results)
+        if others:
+            self._note(f"batch {row.service_id}: {others} rows of its results are repeated or another's: left aside")
         if batch.missing.billing == "free":
             self._note(f"batch {row.service_id} {seen.state}: {seen.said}")
         self._deliver(batch)
         return True
-
-    @staticmethod
-    def _mine(token: str, result: Result) -> tuple[int, HttpResponse | Rejection] | None:
-        head, _, number = result[0].rpartition("-")
-        return (int(number), result[1]) if head == token and number.isdecimal() else None
 
     def _deliver(self, batch: _Batch) -> None:
         waiting, batch.waiting = batch.waiting, {}
@@ -289,6 +286,29 @@ class Batched:
             for _, future in waiting.values():
                 if not future.done():
                     future.set_exception(error if isinstance(error, MachineError) else RuntimeError(str(error)))
+
+
+def own_results(token: str, results: Iterable[Result]) -> tuple[dict[int, HttpResponse | Rejection], int]:
+    """The results of the batch's own tickets, and how many rows are none of them.
+
+    Of a ticket's rows the first one counts, but an answer before a failure: it was made and is paid for."""
+    own: dict[int, HttpResponse | Rejection] = {}
+    others = 0
+    for name, result in results:
+        head, _, number = name.rpartition("-")
+        if head != token or not (number.isascii() and number.isdecimal()):
+            others += 1
+            continue
+        known = own.setdefault(int(number), result)
+        if known is not result:
+            others += 1
+            if _answered(result) and not _answered(known):
+                own[int(number)] = result
+    return own, others
+
+
+def _answered(result: HttpResponse | Rejection) -> bool:
+    return isinstance(result, HttpResponse) and result.status < 300
 
 
 def _missing(state: str, said: str) -> Rejection:

@@ -40,6 +40,8 @@ _VAGUE = frozenset({400, 403, 409, 422})
 _OWN_FAILURES = frozenset({500, 501, 502})
 """Statuses with which small servers (llama.cpp, Ollama, LM Studio) also say that a text or a form is too much."""
 _MANNER_STATUSES = frozenset({None, 400, 403, 404, 422})
+_NOT_THERE = frozenset({404, 405, 410})
+"""Statuses of an address at which there is no such endpoint, or no such model (any more)."""
 _LENGTH_STATUSES = frozenset({None, 400, 422})
 _WAITING = frozenset({Cause.RATE_LIMITED, Cause.QUOTA, Cause.OVERLOADED, Cause.SERVER_ERROR})
 
@@ -71,7 +73,7 @@ def reject(fault: Fault | None, call: Call, response: HttpResponse, usage: Usage
     billing: Billing = "charged" if usage else "unknown" if begun else "free"
     # Before anything is cut to length: of a key cut in two little is found any more.
     words = f"HTTP {response.status}: {call.redact(fault.message) or (_NOBODY if fault.page else cause)}"
-    if response.status == 404 and cause is Cause.UNKNOWN_MODEL:
+    if response.status in _NOT_THERE and cause is Cause.UNKNOWN_MODEL:
         words += "; is model.base_url the root of the API, and model.name one of its models?"
     # Where nothing is to be waited for, times in the words are the document's.
     about = (fault.body, fault.message) if cause in _WAITING or cause is Cause.PROCESSING else ({}, "")
@@ -130,7 +132,7 @@ def _cause(fault: Fault, said: Said, status: int | None) -> Cause | None:
         return exact
     if status == 429:
         return Cause.CONTEXT_OVERFLOW if said.is_too_large_a_call() else None
-    if status is None or status in _VAGUE or status == 404:
+    if status is None or status in _VAGUE or status in _NOT_THERE:
         return Cause.CONTEXT_OVERFLOW if said.overflows() else said.cause(_ABOUT_US | {Cause.BAD_BODY})
     found = None
     if status in _OWN_FAILURES:

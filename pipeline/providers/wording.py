@@ -48,7 +48,7 @@ _GENERAL = _causes(
         Cause.AUTHENTICATION: "401 407",  # 407: a proxy's
         Cause.CREDIT: "402",
         Cause.PERMISSION: "403",
-        Cause.UNKNOWN_MODEL: "404 not_found_error not_found",
+        Cause.UNKNOWN_MODEL: "404 405 410 not_found_error not_found",  # 405: no endpoint for this; 410: retired
         Cause.TIMEOUT: "408 504 524 timeout_error deadline_exceeded",  # 524 is Cloudflare's: the origin took too long
         Cause.SERVER_ERROR: "409 api_error server_error internal internal_error internal_server_error",
         Cause.CONTEXT_OVERFLOW: "413",

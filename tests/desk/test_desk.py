@@ -270,6 +270,19 @@ def test_a_count_that_cannot_be_is_not_believed(ledger: Ledger) -> None:
     assert (attempt.billing, attempt.cost_pusd) == ("unknown", BOUND)
 
 
+def test_what_has_no_price_is_booked_unknown_at_its_bound_and_said(ledger: Ledger) -> None:
+    priced = PricingSettings(
+        input_usd_per_million=0.00001, output_usd_per_million=0.0001, cache_write_5m_usd_per_million=0.0000125
+    )
+    written = Usage(input_tokens=10, output_tokens=5, cache_write_tokens=7, cache_write_1h_tokens=3)
+    decides = desk(ledger, line(route(pricing=stated(priced, "test"))))
+    _, (attempt,) = play(decides, [request()], says(answer(usage=written))).of(request())
+    assert attempt.billing == "unknown"
+    assert attempt.cost_pusd >= 10 * 10 + 5 * 100
+    assert attempt.error is not None
+    assert "no price for 3 cache_write_1h tokens" in attempt.error
+
+
 def test_an_answer_without_usage_is_booked_unknown_at_its_bound(ledger: Ledger) -> None:
     outcome, (attempt,) = play(desk(ledger), [request()], says(answer(usage=None))).of(request())
     assert isinstance(outcome, Completion)

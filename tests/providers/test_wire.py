@@ -126,7 +126,7 @@ ERRORS = {
             (402, Cause.CREDIT, "stop", "free"),
             (403, Cause.PERMISSION, "stop", "free"),
             (404, Cause.UNKNOWN_MODEL, "stop", "free"),
-            (405, Cause.BAD_REQUEST, "fail", "free"),
+            (405, Cause.UNKNOWN_MODEL, "stop", "free"),
             (408, Cause.TIMEOUT, "retry", "unknown"),
             (409, Cause.SERVER_ERROR, "retry", "free"),
             (413, Cause.CONTEXT_OVERFLOW, "split", "free"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -25,18 +26,35 @@ EVIDENCE = "evidence"
 
 Path: TypeAlias = tuple[str | int, ...]
 
-_STEP = regex.compile(r"\[(\d+)\]|/?\.?([^.\[\]/]+)")
+_STEP = regex.compile(r'\[(\d+)\]|\[("(?:[^"\\]|\\.)*+")\]|/?\.?([^.\[\]/]+)')
+_PLAIN = regex.compile(r"(?!\d+$)(?!\$)[^.\[\]/]+")
+"""A name that needs no quotes in a path."""
 
 
 def shown(path: Path) -> str:
-    """The path as evidence and errors name it; "" for the whole."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    """The path as evidence and errors name it, `rates["day/night"].sum`; "" for the whole. `parse_path` reads it."""
+    return "".join(_shown(step) for step in path).removeprefix(".")
+
+
+def _shown(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if _PLAIN.fullmatch(step) else f"[{json.dumps(step, ensure_ascii=False)}]"
 
 
 def parse_path(text: str) -> Path:
     """The path that `text` names. A model may write `clauses[0].amount`, `clauses.0.amount` or `/clauses/0/amount`."""
-    steps = (match.groups() for match in _STEP.finditer(text.removeprefix("$")))
-    return tuple(int(at or name) if at or (name.isdecimal() and name.isascii()) else name for at, name in steps)
+    return tuple(_step(*match.groups()) for match in _STEP.finditer(text.removeprefix("$")))
+
+
+def _step(at: str | None, quoted: str | None, name: str | None) -> str | int:
+    if quoted:
+        try:
+            return str(json.loads(quoted, strict=False))
+        except ValueError:  # an escape that JSON has not, by a model
+            return quoted[1:-1]
+    stated = at or name or ""
+    return int(stated) if at or (stated.isdecimal() and stated.isascii()) else stated
 
 
 def fields_of(path: Path) -> tuple[str, ...]:
@@ -93,7 +111,22 @@ def quotes_of(item: Mapping[str, Any]) -> list[tuple[Path, str]]:
     {"clauses": ["…", "…"]}, {"clauses[1].amount": "…"} and {"clauses": [{"amount": "…"}]} are all taken."""
     evidence = item.get(EVIDENCE)
     given = evidence if isinstance(evidence, dict) else {}
-    return [found for key, words in given.items() for found in _quotes(parse_path(key), words)]
+    return [found for key, words in given.items() for found in _quotes(_meant(key, item), words)]
+
+
+def _meant(key: str, item: Mapping[str, Any]) -> Path:
+    """The path that `key` names in `item`: an object's names win over places and steps that they look like."""
+    if key in item:
+        return (key,)
+    path: list[str | int] = []
+    value: Any = item
+    for step in parse_path(key):
+        path.append(str(step) if isinstance(value, Mapping) else step)
+        if isinstance(value, Mapping):
+            value = value.get(str(step))
+        else:
+            value = value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
+    return tuple(path)
 
 
 def _quotes(path: Path, given: Any) -> Iterator[tuple[Path, str]]:
