@@ -11,7 +11,7 @@ import orjson
 from docreduce.providers.dialect import mapping
 from docreduce.values import FinishReason
 
-__all__ = ["FINISH", "Draft", "ending", "looping", "loops", "without_thoughts"]
+__all__ = ["FINISH", "Draft", "ending", "last_word", "looping", "loops", "without_thoughts"]
 
 
 def _endings(words: Mapping[FinishReason, str]) -> dict[str, FinishReason]:
@@ -41,8 +41,31 @@ _SPELLING = re.compile(r"\A.*\.|\A(?i:finish_?reason_)|[^A-Za-z0-9]+|(?<=[a-z])(
 
 def ending(word: str) -> FinishReason:
     """What a service's `word` for the end means, in any spelling: MAX_TOKENS, FinishReason.STOP, contentFilter."""
-    parts = [part for part in _SPELLING.split(word) if part]
-    return FINISH.get("_".join(parts).lower(), "error")
+    return FINISH.get(_plain(word), "error")
+
+
+def last_word(said: str | None, native: str | None) -> str | None:
+    """Of a router's word for the end and the model's own beside it, the one that counts: the model's where it is known
+    to end no whole answer and the router's says it does."""
+    if not said or not native or ending(said) not in _WHOLE:
+        return said
+    plain = _plain(native)
+    return native if plain in _BROKEN or FINISH.get(plain, "stop") not in _WHOLE else said
+
+
+_WHOLE = frozenset({"stop", "tool_calls"})
+# Gemini: malformed_…, other, language; DeepSeek: insufficient_system_resource; GLM: network_error; vLLM: abort
+_BROKEN = frozenset(
+    {
+        *("error", "failed", "abort", "aborted", "cancelled", "canceled", "network_error", "time_limit", "timeout"),
+        *("insufficient_system_resource", "malformed_function_call", "malformed_response", "unexpected_tool_call"),
+        *("other", "language"),
+    }
+)
+
+
+def _plain(word: str) -> str:
+    return "_".join(part for part in _SPELLING.split(word) if part).lower()
 
 
 _PROBE_CHARS = 24

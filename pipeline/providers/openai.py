@@ -21,13 +21,13 @@ from docreduce.providers.dialect import (
     with_schema,
     word,
 )
+from docreduce.providers.draft import Draft, last_word
 from docreduce.providers.schemas import for_openai
 from docreduce.providers.usage import openai_usage
 from docreduce.values import Request
 
 if TYPE_CHECKING:
     from docreduce.models.routes import Route
-    from docreduce.providers.draft import Draft
     from docreduce.providers.manner import Manner
 
 __all__ = ["DIALECT", "bearer", "body_of"]
@@ -97,7 +97,9 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
     draft.tier = word(body.get("service_tier")) or draft.tier
     draft.add_usage(body.get("usage"))
     for choice in map(mapping, listing(body.get("choices"))[:1]):
-        draft.finish = word(choice.get("finish_reason")) or draft.finish
+        # native_finish_reason: OpenRouter
+        said = last_word(word(choice.get("finish_reason")), word(choice.get("native_finish_reason")))
+        draft.finish = said or draft.finish
         draft.add_usage(choice.get("usage"))  # Moonshot's streams
         message = choice.get("message") or choice.get("delta")
         if not isinstance(message, dict):
