@@ -102,7 +102,7 @@ class EndpointSettings(Table):
     structured_output: Literal["auto", "tools", "json_schema", "json_object", "prompt"] = "auto"
     stream: bool = Field(False, description="Stream answers: time-outs count idle time, loops are cut early.")
     service_tier: Literal["flex"] | None = Field(None, description="flex: batch prices, answers may take minutes.")
-    flex_patience_s: float = Field(600.0, gt=0, description="Refused as flex for so long, a call is asked as standard.")
+    flex_patience_s: float = Field(900.0, gt=0, description="Refused as flex for so long, a call is asked as standard.")
     mode: Literal["live", "batch", "auto"] = Field("live", description="batch: through the provider's batch service.")
     catalogue: str | None = Field(None, description="A TOML file of your own models, added to the catalogue.")
 

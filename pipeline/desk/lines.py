@@ -30,7 +30,7 @@ ALIKE = 3
 _FAILING = frozenset(
     {Cause.CONNECTION, Cause.TIMEOUT, Cause.SERVER_ERROR, Cause.OVERLOADED, Cause.RATE_LIMITED, Cause.BAD_BODY}
 )
-
+_CAPACITY = frozenset({Cause.OVERLOADED, Cause.RATE_LIMITED})
 
 _LOADING = re.compile(r"\bloading\b", re.IGNORECASE)
 """With HTTP 503: llama.cpp ("Loading model") and Hugging Face ("... is currently loading") say so, in words alone."""
@@ -181,5 +181,7 @@ class Line:
         if self.failing_since is None:
             self.failing_since = now
         patience_s = self.give_up_s if self.answered else min(self.give_up_s, max(FIRST_ANSWER_S, 2 * self.timeout_s))
+        if self.route.flex and reply.cause in _CAPACITY:  # it has its own patience, and goes on as standard after it
+            patience_s += self.route.flex_patience_s
         if now - self.failing_since > patience_s:
             self.close(Cause.UNREACHABLE, f"nothing but failure for {now - self.failing_since:.0f} s: {reply.message}")

@@ -228,8 +228,7 @@ def _route(
         key_in=settings.api_key_in,
         stream=settings.stream,
         service_tier=asked_tier(settings, capped=capped),
-        # What keeps failing for longer than `give_up_s` closes the route: patience has to end before.
-        flex_patience_s=min(settings.flex_patience_s, limits.give_up_s / 2),
+        flex_patience_s=settings.flex_patience_s,
         written_for="5m" if settings.provider == "anthropic" else "1h",
         cache_prefix=settings.provider == "anthropic" or writes_billed,
         writes_billed=writes_billed,

@@ -53,7 +53,7 @@ class Route:
     key_in: Literal["header", "body"] = "header"
     stream: bool = False
     service_tier: str | None = None
-    flex_patience_s: float = 600.0
+    flex_patience_s: float = 900.0
     batch: bool = False
     written_for: WrittenFor = "1h"
     cache_prefix: bool = False

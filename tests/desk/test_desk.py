@@ -337,6 +337,18 @@ def test_a_wait_asked_for_beyond_give_up_s_ends_the_run_as_a_quota(ledger: Ledge
     assert decides.halted.cause is Cause.QUOTA
 
 
+@pytest.mark.parametrize("tier", ["flex", None])
+@pytest.mark.parametrize("cause", [Cause.RATE_LIMITED, Cause.OVERLOADED])
+def test_a_flex_tier_without_capacity_has_its_patience_before_the_line_is_given_up(
+    ledger: Ledger, tier: str | None, cause: Cause
+) -> None:
+    decides = desk(ledger, line(route(service_tier=tier, flex_patience_s=400.0)))
+    refused = rejection(cause, billing="free", http_status=429)
+    outcome, _ = play(decides, [request()], lambda _, now: refused if now < 500 else answer()).of(request())
+    assert isinstance(outcome, Completion if tier else Failure)
+    assert (decides.halted is None) == bool(tier)
+
+
 def test_a_call_given_up_after_a_stop_is_booked_unknown(ledger: Ledger) -> None:
     decides = desk(ledger)
 
