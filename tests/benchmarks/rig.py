@@ -75,7 +75,7 @@ POINTS: dict[str, tuple[str, ...]] = {
         "desk.ledger.book:Ledger.commit<",
         "desk.ledger.book:_insert>",
         "desk.ledger.book:Ledger.commit>",
-        "desk.ledger.book:_recover>",
+        "desk.ledger.book:recover>",
         "desk.ledger.book:Ledger.begin_run>",
         "desk.ledger.book:Ledger.end_run<",
         "desk.ledger.book:Ledger.end_run>",

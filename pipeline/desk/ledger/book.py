@@ -6,14 +6,12 @@ its bound, or forgets it where it provably was never sent."""
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 from docreduce.desk.ledger.batches import Batches
@@ -23,13 +21,12 @@ from docreduce.desk.ledger.file import (
     connect,
     explain,
     hold,
-    is_corrupt,
     keep_aside,
-    marker,
     migrate,
     view_file,
 )
 from docreduce.desk.ledger.reading import forget, purge
+from docreduce.desk.ledger.recovery import SAMPLES, recover
 from docreduce.desk.ledger.rows import (
     ANSWER,
     ATTEMPT,
@@ -46,29 +43,18 @@ from docreduce.desk.ledger.rows import (
 from docreduce.desk.ledger.salvage import salvage
 from docreduce.desk.ledger.segments import chain_of, restore
 from docreduce.desk.ledger.sending import Sending
+from docreduce.desk.ledger.store import Store
 from docreduce.models.calibration import Sample
 from docreduce.settings import Retry
 from docreduce.storage import fsync_folder, machine_errors
-from docreduce.values import Cause, Outcome
-from docreduce.values.errors import MachineError
+from docreduce.values import Outcome
 
 __all__ = ["Carried", "Ledger"]
 
-SAMPLES = 2000
-"""The newest calibration samples that are kept, for each model at each endpoint."""
 BATCH = 50
 """Rows in one INSERT. The interpreter's lock is given up once for each statement and can take 5 ms to come back
 while the event loop is busy, so few statements matter more than their length."""
 
-_RECOVER = f"""INSERT INTO attempt (id, run_id, document_id, key, stage, chunk, attempt, started_at, latency_s, outcome,
-        billing, cost_pusd, model, endpoint, error)
-    SELECT id, run_id, document_id, key, stage, chunk, attempt, started_at, 0.0, '{Cause.STOPPED}', 'unknown',
-        bound_pusd, model, endpoint, 'the process ended before the answer was stored'
-    FROM reservation WHERE id NOT IN (SELECT value FROM json_each(?))
-        AND id NOT IN (SELECT ticket FROM batch_ticket) ORDER BY id"""  # noqa: S608 - our own words
-_PRUNE = f"""DELETE FROM sample WHERE id IN (SELECT id FROM (
-    SELECT id, row_number() OVER (PARTITION BY endpoint, model ORDER BY id DESC) AS age FROM sample)
-    WHERE age > {SAMPLES})"""  # noqa: S608
 _CARRIED = """WITH open AS (SELECT run_id, first_attempt FROM run WHERE job_name = ?
         AND number > (SELECT coalesce(max(number), 0) FROM run WHERE job_name = ? AND status = 'complete'))
     SELECT coalesce(sum(cost_pusd) FILTER (WHERE billing = 'charged'), 0),
@@ -86,7 +72,7 @@ class Carried:
     unknown_pusd: int
 
 
-class Ledger:
+class Ledger(Store):
     """One output folder's ledger. `notes`: what had to be done to open it, for people. `recovered`: the bounds
     (pico-dollars) of calls that an ended process left in flight; they were booked unknown just now. `rotten`: keys
     whose answer is not what was written; they are asked again.
@@ -94,16 +80,11 @@ class Ledger:
     A context manager. Threads write in turn, another may read. Raises MachineError when the disk fails."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self.path = path
+        super().__init__(connection, path)
         self.notes: list[str] = []
         self.recovered: list[int] = []
         self.rotten: set[str] = set()
-        self._reader = connection
-        self._writer: sqlite3.Connection | None = None
-        self._held: IO[bytes] | None = None  # the lock
         self._sending: Sending | None = None
-        self._token = ""
-        self._lock = threading.Lock()
         self._copying: Copying | None = None
         self.batches = Batches(self._copied, self._read)
         newest = (
@@ -135,7 +116,7 @@ class Ledger:
                 sending = Sending(path.with_suffix(".sending"))
                 failed.callback(sending.close)
                 token = secrets.token_hex(8)
-                recovered = _recover(writer, sending.before, token)
+                recovered = recover(writer, sending.before, token)
                 reader = connect(path, read_only=True)
             except sqlite3.Error as error:
                 raise explain(error, path) from error
@@ -329,56 +310,12 @@ class Ledger:
     # --- inside -----------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _writing(self) -> Any:
-        """A transaction of the owner. A broken file is marked, so that the next run begins with its salvage."""
-        if self._writer is None:
-            raise MachineError(f"{self.path}: opened for reading only")
-        with self._lock:
-            yield from self._transaction(self._writer)
-
-    @contextlib.contextmanager
     def _copied(self) -> Any:
         """A transaction that is in the segments before anything rests on it: a batch holds very many calls."""
         with self._writing() as writer:
             yield writer
         if self._copying:
             self._copying.flush()
-
-    def _transaction(self, writer: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-        try:
-            writer.execute("BEGIN IMMEDIATE")
-            if writer.execute("SELECT token FROM owner").fetchone() != (self._token,) or self._replaced():
-                raise MachineError(f"{self.path}: another run has taken the ledger", kind="locked")
-            yield writer
-            writer.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):  # the failure itself is told
-                writer.rollback()
-            if is_corrupt(error) if isinstance(error, sqlite3.Error) else False:
-                with contextlib.suppress(OSError):
-                    marker(self.path).touch()
-            if isinstance(error, sqlite3.Error | ValueError | OverflowError | MemoryError):
-                raise explain(error, self.path) from error
-            raise
-
-    def _replaced(self) -> bool:
-        """Whether what lies at the path is not the file we write any more."""
-        if self._held is None:
-            return False
-        try:
-            there = os.stat(self.path)  # noqa: PTH116
-        except OSError:
-            return True
-        return not os.path.samestat(there, os.fstat(self._held.fileno()))
-
-    def _read(self, query: str, values: Sequence[Value] = ()) -> list[Any]:
-        try:
-            return self._reader.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            if is_corrupt(error) and self._writer:
-                with contextlib.suppress(OSError):
-                    marker(self.path).touch()
-            raise explain(error, self.path) from error
 
 
 def _reservation(each: Reserved) -> tuple[Value, ...]:
@@ -395,22 +332,3 @@ def _insert(writer: sqlite3.Connection, into: str, rows: Sequence[tuple[Value, .
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         writer.execute(f"{into} VALUES {','.join([marks] * len(batch))}", [value for row in batch for value in row])
-
-
-def _recover(writer: sqlite3.Connection, sent: set[int] | None, token: str) -> list[int]:
-    """Take the ledger over, and book what an ended process left reserved: unknown, at the bounds that come back.
-
-    `sent`: the attempts it may have sent; None where nobody can say."""
-    writer.execute("BEGIN IMMEDIATE")
-    out = "(SELECT ticket FROM batch_ticket)"  # what is out in a provider's batch is not lost: it is taken up again
-    left = dict(writer.execute(f"SELECT id, bound_pusd FROM reservation WHERE id NOT IN {out}"))  # noqa: S608
-    unsent = [] if sent is None else [number for number in left if number not in sent]
-    writer.execute(_RECOVER, (orjson.dumps(unsent).decode(),))
-    writer.execute(f"DELETE FROM reservation WHERE id NOT IN {out}")  # noqa: S608
-    writer.execute("UPDATE attempt SET billing = 'unknown' WHERE billing = 'reserved'")  # saved from an older file
-    writer.execute("UPDATE run SET status = 'died' WHERE status = 'running'")
-    writer.execute(_PRUNE)
-    writer.execute("DELETE FROM owner")
-    writer.execute("INSERT INTO owner VALUES (?, ?)", (token, os.getpid()))
-    writer.execute("COMMIT")
-    return [int(bound) for number, bound in left.items() if number not in unsent]
