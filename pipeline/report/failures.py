@@ -56,9 +56,9 @@ def diff(before: Path, after: Path) -> dict[str, Any]:
     edited = came.join(gone, on=["uri", "row"], suffix="_before", nulls_equal=True)
     came, gone = (each.join(edited, on=["uri", "row"], how="anti", nulls_equal=True) for each in (came, gone))
     changes = _changes(both, ["status", "error_kind", "summary"], ["document_id", "uri", "row"])
-    records, records_after = (table(run_dir, "records") for run_dir in (before, after))
+    records, records_after = (_records(run_dir) for run_dir in (before, after))
     if records is not None and records_after is not None:
-        changes += _record_changes(records.collect(), records_after.collect())
+        changes += _record_changes(records, records_after)
     return {
         "before": manifests[0]["run_id"],
         "after": manifests[1]["run_id"],
@@ -81,6 +81,15 @@ def _documents(run_dir: Path) -> pl.DataFrame:
         return pl.DataFrame(schema=dict.fromkeys([*_COLUMNS, "summary", "cost_usd"], pl.String))
     wanted = documents.select(*_COLUMNS, "summary", "cost_usd")
     return wanted.with_columns(pl.col("status", "error_kind").cast(pl.String)).collect()
+
+
+def _records(run_dir: Path) -> pl.DataFrame | None:
+    """The records without what was carried from the input: that is no answer, and may be more than polars can hold."""
+    records, documents = table(run_dir, "records"), table(run_dir, "documents")
+    if records is None or documents is None:
+        return None
+    carried = set(documents.collect_schema().names()) - {"document_id", "uri", "status", "error", "cost_usd"}
+    return records.select(name for name in records.collect_schema().names() if name not in carried).collect()
 
 
 def _record_changes(old: pl.DataFrame, new: pl.DataFrame) -> list[dict[str, Any]]:

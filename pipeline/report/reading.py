@@ -33,12 +33,14 @@ def index(run_dir: Path, limit: int = INDEXED) -> dict[str, Any]:
     import polars as pl
 
     manifest, documents = read_manifest(run_dir), _documents(run_dir)
-    rows = documents.head(limit).collect().to_dicts()
+    # Of columns that were kept, Python and polars cannot hold all that Arrow can.
+    rows = documents.select(*_NAMED, "media_type").head(limit).collect().to_dicts()
     records, gists = table(run_dir, "records"), {}
     if records is not None:
         fields = _fields(records, documents, manifest)
         firsts = records.filter(pl.col("document_id").is_in([row["document_id"] for row in rows]))
-        for record in firsts.unique("document_id", keep="first").collect().to_dicts():
+        chosen = firsts.unique("document_id", keep="first").select("document_id", *fields[:4])
+        for record in chosen.collect().to_dicts():
             gists[record["document_id"]] = _gist(record, fields[:4])
     return {
         "run_id": manifest["run_id"],
@@ -166,11 +168,14 @@ def _fields(records: pl.LazyFrame, documents: pl.LazyFrame, manifest: Mapping[st
 
 
 def _items(run_dir: Path, own: pl.Expr, evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    import polars as pl
+
     records, manifest = table(run_dir, "records"), read_manifest(run_dir)
     if records is None:
         return []
     fields = _fields(records, _documents(run_dir), manifest)
     accepting = manifest.get("quality", {}).get("accept")
+    shown = pl.selectors.by_name("item", "status", *_ACCEPTING, *fields, require_all=False)
     by_item: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for number, row in enumerate(evidence):
         by_item[row["item"]].append({**row, "value": _unquoted(row["value"]), "number": number})
@@ -181,7 +186,7 @@ def _items(run_dir: Path, own: pl.Expr, evidence: Sequence[Mapping[str, Any]]) -
             "values": _values(record, fields, by_item[record["item"]]),
             **({} if accepting is None else {"acceptance": _acceptance(record, accepting)}),
         }
-        for record in records.filter(own).collect().to_dicts()
+        for record in records.filter(own).select(shown).collect().to_dicts()
     ]
 
 

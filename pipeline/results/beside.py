@@ -4,15 +4,17 @@ Parquet file, so that it can be made again, or be left out, at any time."""
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
 from docreduce.results.schema import text_of
+from docreduce.values.columns import values_of
 
 __all__ = ["FORMATS", "write_csv", "write_jsonl"]
 
@@ -26,8 +28,7 @@ def write_csv(table: Path) -> Path:
     with pq.ParquetFile(table) as source, path.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow([_cell(name) for name in source.schema_arrow.names])
-        for batch in source.iter_batches(batch_size=1000):
-            out.writerows([_cell(value) for value in row.values()] for row in batch.to_pylist())
+        out.writerows(map(_cell, row) for row in _rows(source))
     return path
 
 
@@ -36,14 +37,20 @@ def write_jsonl(table: Path) -> Path:
     times ISO 8601, and what JSON has no value for (NaN, an infinity) is null. Raises OSError."""
     path = table.with_suffix(".jsonl")
     with pq.ParquetFile(table) as source, path.open("wb") as file:
-        for batch in source.iter_batches(batch_size=1000):
-            for row in batch.to_pylist():
-                file.write(orjson.dumps(row, default=_value, option=orjson.OPT_APPEND_NEWLINE))
+        names = source.schema_arrow.names
+        for row in _rows(source):
+            whole = dict(zip(names, row, strict=True))
+            file.write(orjson.dumps(whole, default=_value, option=orjson.OPT_APPEND_NEWLINE))
     return path
 
 
 FORMATS: Mapping[str, Callable[[Path], Path]] = MappingProxyType({"csv": write_csv, "jsonl": write_jsonl})
 """Writers by the name of the format, which is also the suffix of its files."""
+
+
+def _rows(source: pq.ParquetFile) -> Iterator[tuple[Any, ...]]:
+    for batch in source.iter_batches(batch_size=1000):
+        yield from zip(*map(values_of, batch.columns), strict=True)
 
 
 def _cell(value: object) -> str:
