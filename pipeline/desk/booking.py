@@ -48,15 +48,17 @@ def attempt_of(ticket: Ticket, reply: Reply, latency_s: float) -> Attempt:
         service_tier=reply.service_tier,
         batch=reply.batch,
         request_id=reply.request_id,
-        error=_unpriced(ticket, reply) if isinstance(reply, Answer) else reply.message,
+        error=_error(ticket, reply, billing),
     )
 
 
-def _unpriced(ticket: Ticket, answer: Answer) -> str | None:
-    """What of an answer the price list does not know; None where it knows all of it."""
-    if answer.usage is None:
+def _error(ticket: Ticket, reply: Reply, billing: Billing) -> str | None:
+    """What went wrong; of an answer, what of it the price list does not know."""
+    if isinstance(reply, Rejection):
+        return reply.message
+    if billing != "unknown" or reply.usage is None:
         return None
-    parts = unpriced(ticket.route.pricing, answer.usage, service_tier=answer.service_tier, batch=ticket.route.batch)
+    parts = unpriced(ticket.route.pricing, reply.usage, service_tier=reply.service_tier, batch=ticket.route.batch)
     return f"no price for {', '.join(parts)}: booked unknown at the bound; state it in [pricing]" if parts else None
 
 

@@ -7,7 +7,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docreduce.report.folder import place, pusd_of, read_manifest, table
+from docreduce.report.folder import OURS, answered, place, pusd_of, read_manifest, table
 from docreduce.report.remedies import remedy
 from docreduce.values.money import usd
 
@@ -84,19 +84,17 @@ def _documents(run_dir: Path) -> pl.DataFrame:
 
 
 def _records(run_dir: Path) -> pl.DataFrame | None:
-    """The records without what was carried from the input: that is no answer, and may be more than polars can hold."""
+    """What was answered. What was carried from the input is no answer, and may be more than polars can hold."""
     records, documents = table(run_dir, "records"), table(run_dir, "documents")
     if records is None or documents is None:
         return None
-    carried = set(documents.collect_schema().names()) - {"document_id", "uri", "status", "error", "cost_usd"}
-    return records.select(name for name in records.collect_schema().names() if name not in carried).collect()
+    return records.select("document_id", "uri", "item", *answered(records, documents)).collect()
 
 
 def _record_changes(old: pl.DataFrame, new: pl.DataFrame) -> list[dict[str, Any]]:
     import polars as pl
 
-    ours = {"document_id", "uri", "item", "status", "error", "cost_usd"}
-    fields = [name for name in old.columns if name in new.columns and name not in ours]
+    fields = [name for name in old.columns if name in new.columns and name not in OURS]
     # As text: a type may be another after the schema changed, and lists have no order to compare by.
     old, new = (
         each.select("document_id", "uri", "item", *(_text(each, name) for name in fields)) for each in (old, new)

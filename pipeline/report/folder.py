@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from docreduce.results.schema import DOCUMENTS
 from docreduce.values.errors import JobError
 from docreduce.values.money import PICO
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["place", "pusd_of", "read_manifest", "run_folder", "table"]
+__all__ = ["OURS", "answered", "place", "pusd_of", "read_manifest", "run_folder", "table"]
+
+OURS = frozenset({"document_id", "uri", "item", "status", "error", "cost_usd"})
+"""Columns of every records table."""
 
 
 def run_folder(path: Path) -> Path:
@@ -39,6 +43,12 @@ def table(run_dir: Path, name: str) -> pl.LazyFrame | None:
 
     path = run_dir / f"{name}.parquet"
     return pl.scan_parquet(path, glob=False) if path.is_file() else None
+
+
+def answered(records: pl.LazyFrame, documents: pl.LazyFrame) -> list[str]:
+    """The columns of the records that were answered: neither ours nor carried from the input."""
+    carried = set(documents.collect_schema().names()) - set(DOCUMENTS.names)
+    return [name for name in records.collect_schema().names() if name not in OURS | carried]
 
 
 def place(row: Mapping[str, Any]) -> str:

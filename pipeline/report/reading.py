@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docreduce.report.folder import place, read_manifest, table
+from docreduce.report.folder import OURS, answered, place, read_manifest, table
 from docreduce.report.tree import sentences, tree
 from docreduce.results.schema import DOCUMENTS, text_of
 from docreduce.values.errors import DocreduceError, JobError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["index", "reading"]
 
-_OURS = frozenset({"document_id", "uri", "item", "status", "error", "cost_usd"})
 _ACCEPTING = ("grounding", "accepted")
 _NAMED = ("document_id", "uri", "row", "status", "error_kind", "error", "summary")
 INDEXED = 1000
@@ -37,7 +36,7 @@ def index(run_dir: Path, limit: int = INDEXED) -> dict[str, Any]:
     rows = documents.select(*_NAMED, "media_type").head(limit).collect().to_dicts()
     records, gists = table(run_dir, "records"), {}
     if records is not None:
-        fields = _fields(records, documents, manifest)
+        fields = _fields(run_dir, records, manifest)
         firsts = records.filter(pl.col("document_id").is_in([row["document_id"] for row in rows]))
         chosen = firsts.unique("document_id", keep="first").select("document_id", *fields[:4])
         for record in chosen.collect().to_dicts():
@@ -160,11 +159,12 @@ def _source(document: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
     return {"text": found.text, "fault": None}
 
 
-def _fields(records: pl.LazyFrame, documents: pl.LazyFrame, manifest: Mapping[str, Any]) -> list[str]:
-    """The columns of the records that are neither ours nor carried from the input."""
-    carried = set(documents.collect_schema().names()) - set(_NAMED)
-    ours = {*_OURS, *_ACCEPTING} if "accept" in manifest.get("quality", {}) else _OURS
-    return [name for name in records.collect_schema().names() if name not in ours | carried]
+def _fields(run_dir: Path, records: pl.LazyFrame, manifest: Mapping[str, Any]) -> list[str]:
+    """The columns of the records that were answered."""
+    documents = table(run_dir, "documents")
+    names = [] if documents is None else answered(records, documents)
+    accepting = _ACCEPTING if "accept" in manifest.get("quality", {}) else ()
+    return [name for name in names if name not in accepting]
 
 
 def _items(run_dir: Path, own: pl.Expr, evidence: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -173,7 +173,7 @@ def _items(run_dir: Path, own: pl.Expr, evidence: Sequence[Mapping[str, Any]]) -
     records, manifest = table(run_dir, "records"), read_manifest(run_dir)
     if records is None:
         return []
-    fields = _fields(records, _documents(run_dir), manifest)
+    fields = _fields(run_dir, records, manifest)
     accepting = manifest.get("quality", {}).get("accept")
     shown = pl.selectors.by_name("item", "status", *_ACCEPTING, *fields, require_all=False)
     by_item: dict[Any, list[dict[str, Any]]] = defaultdict(list)
@@ -210,7 +210,7 @@ def _of_group(run_dir: Path, own: pl.Expr) -> list[dict[str, Any]]:
 
 
 def _group_fields(columns: Iterable[str]) -> list[str]:
-    return [name for name in columns if name not in {*_OURS, "group", "documents", "summary"}]
+    return [name for name in columns if name not in {*OURS, "group", "documents", "summary"}]
 
 
 def _unquoted(value: str | None) -> str | None:

@@ -6,11 +6,13 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from docreduce.cli import main
+from docreduce.report.folder import answered
 from runs import write_job
 
 COLUMNS = {
@@ -25,7 +27,9 @@ COLUMNS = {
 @pytest.mark.parametrize("kind", ["summarize", "extract"])
 def test_every_view_of_a_run_works_whatever_was_kept(tmp_path: Path, kind: str) -> None:
     pq.write_table(pa.table(COLUMNS), tmp_path / "t.parquet")
-    (tmp_path / "s.json").write_text(json.dumps({"type": "object", "properties": {"name": {"type": "string"}}}))
+    (tmp_path / "s.json").write_text(
+        json.dumps({"type": "object", "properties": {"name": {"type": "string"}}})
+    )
     settings = {
         "input": {
             "paths": [str(tmp_path / "t.parquet")],
@@ -45,3 +49,9 @@ def test_every_view_of_a_run_works_whatever_was_kept(tmp_path: Path, kind: str) 
         assert result.exit_code == 0, (command, result.output)
     lines = (Path(latest) / "documents.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["sum"] for line in lines] == [int("1" * 60), None]
+
+
+def test_a_field_is_an_answer_though_documents_have_a_column_of_its_name() -> None:
+    records = pl.LazyFrame(schema=["document_id", "uri", "item", "summary", "row", "kept", "status"])
+    documents = pl.LazyFrame(schema=["document_id", "uri", "row", "summary", "status", "kept"])
+    assert answered(records, documents) == ["summary", "row"]

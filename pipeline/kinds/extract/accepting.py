@@ -38,6 +38,7 @@ __all__ = [
     "counted_as",
     "exact_lower_bound",
     "grounding",
+    "rounded_down",
     "settled",
 ]
 
@@ -80,13 +81,13 @@ class Acceptance:
             "rule": "1 - the sum over a record's classes of 1 - at_least (union bound); at_least: Clopper-Pearson over "
             "labelled documents, right where all their values of the class are; all classes together at the confidence",
             "classes": {
-                name: {"documents": documents, "right": right, "at_least": _down(self.bounds[name])}
+                name: {"documents": documents, "right": right, "at_least": rounded_down(self.bounds[name])}
                 for name, (right, documents) in self.shares.items()
             },
             "groundings": {
                 name: {
                     "records": number,
-                    "at_least": _down(self.at_least(classes_in(name))),
+                    "at_least": rounded_down(self.at_least(classes_in(name))),
                     ACCEPTED: name in accepted,
                 }
                 for name, number in self.records.items()
@@ -160,5 +161,6 @@ def _chance(right: int, of: int, share: float) -> float:
     )
 
 
-def _down(share: float) -> float:
+def rounded_down(share: float) -> float:
+    """`share` to four places, never above itself."""
     return floor(share * 10_000) / 10_000

@@ -11,12 +11,11 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from docreduce.kinds.extract.accepting import Share as Documents
-from docreduce.kinds.extract.accepting import acceptance, exact_lower_bound, grounding
+from docreduce.kinds.extract.accepting import acceptance, exact_lower_bound, grounding, rounded_down
 from docreduce.kinds.extract.merge import Merged
 from docreduce.kinds.extract.names import normalize
 from docreduce.kinds.extract.paths import empty, fields_of, leaves, parse_path
@@ -137,7 +136,7 @@ def quality(counts: Mapping[str, int], accept: float | None = None) -> dict[str,
             "values": (values := seen[_RIGHT] + seen[_WRONG]),
             "right": _share(seen[_RIGHT], values),
             "documents": (documents := seen[_SOUND] + seen[_UNSOUND]),
-            "at_least": floor(1e4 * exact_lower_bound(seen[_SOUND], documents)) / 1e4 if documents else 0.0,
+            "at_least": rounded_down(exact_lower_bound(seen[_SOUND], documents)),
             "documents_right": seen[_SOUND],
         }
         for name, seen in sorted(by["grounding"].items())
