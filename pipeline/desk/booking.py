@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from docreduce.desk.ledger import Booked, Kept, Reserved
 from docreduce.desk.lines import Ticket
 from docreduce.models.calibration import sample
 from docreduce.models.prices import cost, unpriced
 from docreduce.values import Answer, Attempt, Billing, Cause, Decision, Rejection, Reply, Usage
 
-__all__ = ["attempt_of", "booked_of", "is_plausible"]
+__all__ = ["attempt_of", "booked_of", "misstated", "stated"]
 
-IMPLAUSIBLE = 3
-"""Times the bound of a call's tokens beyond which what a service states is not believed."""
+TEMPLATE_TOKENS = 8192
+"""Room for what a service puts around a request: a chat template and tool instructions are some hundred tokens."""
+MOST_OVERRUN = 2
+"""An answer may pass its limit where a server does not keep it; not further than this without the text to show."""
+MOST_THOUGHT = 131_072
+"""Thoughts stand beside the answer in some services, where its limit says nothing of them: the longest known."""
 _REMEMBERED = frozenset({Cause.CONTEXT_OVERFLOW, Cause.CONTENT_FILTER})
 """Failures that are about this very text: kept like answers. What is about how we ask, about us or about now is not."""
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
 
 
-def is_plausible(ticket: Ticket, usage: Usage) -> bool:
-    """Whether a call of this size can have taken so many tokens: some for what was sent, and not many times more."""
-    most = max(len(m.content.encode()) for m in ticket.request.messages) + 2 * ticket.request.tokens
-    limit = ticket.route.max_output_tokens
-    if ticket.route.endpoint == "offline":
-        return True
-    return 0 < usage.input_tokens <= IMPLAUSIBLE * most + 1000 and usage.output_tokens <= IMPLAUSIBLE * limit + 32_000
+def misstated(ticket: Ticket, reply: Reply) -> Literal["too little", "too much"] | None:
+    """Whether the usage that a service stated cannot be true of the call, and on which side; None where it can.
+
+    Nothing for something is no count; a token takes a byte at least; an answer ends about where it had to."""
+    usage = reply.usage
+    if usage is None or ticket.route.endpoint == "offline":
+        return None
+    chars = max(reply.chars, len(reply.text)) if isinstance(reply, Answer) else reply.chars
+    said = sum(len(message.content.encode("utf-8", "replace")) for message in ticket.request.messages)
+    schema = len((ticket.request.schema or "").encode("utf-8", "replace"))
+    shown = usage.output_tokens - usage.reasoning_tokens
+    if (
+        usage.input_tokens > said + 2 * schema + TEMPLATE_TOKENS
+        or shown > max(MOST_OVERRUN * ticket.route.max_output_tokens, 4 * chars)
+        or usage.reasoning_tokens > max(MOST_THOUGHT, 4 * chars)
+    ):
+        return "too much"
+    return "too little" if not usage.input_tokens or (chars and not usage.output_tokens) else None
+
+
+def stated(usage: Usage) -> str:
+    """What a service said it used, in words."""
+    return f"{usage.input_tokens} tokens in and {usage.output_tokens} out"
 
 
 def attempt_of(ticket: Ticket, reply: Reply, latency_s: float) -> Attempt:
@@ -58,15 +80,16 @@ def _error(ticket: Ticket, reply: Reply, billing: Billing) -> str | None:
         return reply.message
     if billing != "unknown" or reply.usage is None:
         return None
+    if side := misstated(ticket, reply):
+        return f"the service stated {stated(reply.usage)}, {side} to be true: booked unknown at the bound"
     parts = unpriced(ticket.route.pricing, reply.usage, service_tier=reply.service_tier, batch=ticket.route.batch)
     return f"no price for {', '.join(parts)}: booked unknown at the bound; state it in [pricing]" if parts else None
 
 
 def _bill(ticket: Ticket, reply: Reply) -> tuple[Usage | None, Billing, int]:
     """Tokens, billing and pico-dollars of an attempt."""
-    usage, bound = reply.usage, ticket.bound_pusd
-    stated = usage is not None and (isinstance(reply, Answer) or reply.billing == "charged")
-    if usage is not None and stated and is_plausible(ticket, usage):
+    usage, bound = None if misstated(ticket, reply) else reply.usage, ticket.bound_pusd
+    if usage is not None and (isinstance(reply, Answer) or reply.billing == "charged"):
         exact = cost(ticket.route.pricing, usage, service_tier=reply.service_tier, batch=ticket.route.batch)
         return (usage, "charged", exact) if exact is not None else (usage, "unknown", bound)
     if isinstance(reply, Answer):
@@ -75,7 +98,7 @@ def _bill(ticket: Ticket, reply: Reply) -> tuple[Usage | None, Billing, int]:
         return guess, "unknown", bound
     if reply.billing == "free":
         return usage, "free", 0
-    return (usage if stated is False else None), "unknown", bound
+    return usage, "unknown", bound
 
 
 def booked_of(reserved: Reserved, ticket: Ticket, reply: Reply, attempt: Attempt, *, sampled: bool) -> Booked:

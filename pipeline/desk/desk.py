@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from docreduce.desk.booking import attempt_of, booked_of
+from docreduce.desk.booking import attempt_of, booked_of, misstated
 from docreduce.desk.budget import Budget
 from docreduce.desk.known import known
 from docreduce.desk.ledger import Booked, Ledger, Out, Reserved
@@ -122,7 +122,8 @@ class Desk:
         lease = line.leases.pop(ticket.id)
         line.unbooked += 1
         own = isinstance(reply, Rejection) and reply.cause in (Cause.STOPPED, Cause.WAITING)
-        used = reply.usage.input_tokens + reply.usage.output_tokens if reply.usage else None
+        usage = None if misstated(ticket, reply) else reply.usage
+        used = usage.input_tokens + usage.output_tokens if usage else None
         line.limiter.settle(lease, now, None if own else reply, used)
         if not own:
             line.learn(ticket, reply, now)

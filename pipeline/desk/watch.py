@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from docreduce.desk.booking import is_plausible
+from docreduce.desk.booking import misstated, stated
 from docreduce.desk.lines import Ticket
 from docreduce.values import Answer, Attempt, Cause, Reply
 
@@ -34,9 +34,9 @@ class Watch:
         if attempt.billing == "charged" and attempt.cost_pusd > ticket.bound_pusd:
             bill = f"{attempt.cost_pusd / 1e12:.6f} USD for a call that was bounded by {ticket.bound_pusd / 1e12:.6f}"
             return Cause.BUDGET, f"the service billed {bill}: budget.max_cost_usd cannot be kept there"
-        if attempt.billing == "unknown" and not is_plausible(ticket, reply.usage):
-            stated = f"{reply.usage.input_tokens} tokens in and {reply.usage.output_tokens} out"
-            return Cause.BUDGET, f"the service stated {stated}, which cannot be: booked unknown at the bound"
+        if attempt.billing == "unknown" and misstated(ticket, reply) == "too much":
+            words = f"the service stated {stated(reply.usage)}, too much to be true: booked unknown at the bound"
+            return Cause.BUDGET, f"{words}; what it charges is not known, and budget.max_cost_usd cannot be kept there"
         return None
 
     def _cuts(self, ticket: Ticket, reply: Reply) -> tuple[Cause, str] | None:

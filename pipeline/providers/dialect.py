@@ -44,6 +44,8 @@ SCHEMA_WORDS = (
 
 MOST_TOKENS = 10_000_000
 """More tokens than any model's window holds (Llama 4 Scout's, the largest known): a count past this is nonsense."""
+MOST_STATED = 10**30
+"""So much nonsense is told as it was stated; any more would burst what shows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +179,10 @@ def word(value: object) -> str | None:
 
 
 def token_count(value: object) -> int | None:
-    """`value` as a count of tokens, None where it is none: negative, no number, not whole, absurd."""
+    """`value` as a count of tokens, None where it is none: negative, no number, not whole. Past `MOST_STATED` all
+    are alike."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None
-    return value
+    return min(value, MOST_STATED)

@@ -21,7 +21,17 @@ import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from docreduce.providers.addresses import enforces
-from docreduce.providers.dialect import Call, Dialect, HttpRequest, HttpResponse, listing, mapping, token_count, word
+from docreduce.providers.dialect import (
+    MOST_TOKENS,
+    Call,
+    Dialect,
+    HttpRequest,
+    HttpResponse,
+    listing,
+    mapping,
+    token_count,
+    word,
+)
 from docreduce.providers.faults import SHOWN_HEADERS, clean, find_fault, parse
 from docreduce.providers.manner import TIER, Asking, Manner
 from docreduce.providers.network import (
@@ -180,7 +190,7 @@ class HttpProvider:
             raise RefusedError(f"{self.name} does not count tokens")
         call = self._dialect.count(request, self._route, self._asking.manner, self._key.reveal())
         count = token_count(mapping(await self._ask(call)).get("input_tokens"))
-        if count is None:
+        if count is None or count > MOST_TOKENS:
             raise RefusedError(f"{self.name} answered without a count of tokens")
         return count
 

@@ -70,7 +70,7 @@ def reject(fault: Fault | None, call: Call, response: HttpResponse, usage: Usage
     cause = cause or (Cause.BAD_REQUEST if ours else Cause.SERVER_ERROR)
     # The work was taken on, or (an error inside a 200) had begun: it may be charged.
     begun = cause in (Cause.PROCESSING, Cause.TIMEOUT, Cause.BAD_BODY) or (response.status < 400 and fault.nested)
-    billing: Billing = "charged" if usage else "unknown" if begun else "free"
+    billing: Billing = "charged" if usage and usage.input_tokens else "unknown" if begun else "free"
     # Before anything is cut to length: of a key cut in two little is found any more.
     words = f"HTTP {response.status}: {call.redact(fault.message) or (_NOBODY if fault.page else cause)}"
     if response.status in _NOT_THERE and cause is Cause.UNKNOWN_MODEL:

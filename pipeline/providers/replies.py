@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from docreduce.providers.dialect import Call, Dialect, HttpResponse, mapping
+from docreduce.providers.dialect import MOST_TOKENS, Call, Dialect, HttpResponse, mapping
 from docreduce.providers.draft import Draft, ending, loops
 from docreduce.providers.faults import MOST_MESSAGE_CHARS, Fault, clean, find_fault, parse, request_id
 from docreduce.providers.refusals import bad_body, ignored_form, reject, rejection
 from docreduce.providers.schemas import without_nulls
 from docreduce.providers.stream import Events
-from docreduce.providers.usage import believed, cut_short
+from docreduce.providers.usage import cut_short
 from docreduce.providers.waits import rate_info
 from docreduce.values import Answer, Billing, Cause, Decision, FinishReason, Rejection, Reply, Usage
 
@@ -39,7 +39,7 @@ def decode(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
     body = parse(response.body)
     fault = _fault(body, call)
     if fault or not ok:
-        usage = believed(dialect.usage(mapping(mapping(body).get("usage"))), call, Draft())
+        usage = dialect.usage(mapping(mapping(body).get("usage")))
         return reject(fault, call, response, usage)
     if not isinstance(body, dict):
         kind = response.headers.get("content-type", "no content type")
@@ -53,7 +53,7 @@ def settle(dialect: Dialect, call: Call, response: HttpResponse, draft: Draft) -
     """A draft that is complete, as the answer it is: cut, empty, looping and filtered ones by their cause."""
     if not draft.found:
         return bad_body(response, "JSON without an answer")
-    usage = believed(dialect.usage(draft.usage), call, draft)
+    usage, chars = dialect.usage(draft.usage), draft.chars + draft.thoughts
     text, finish = draft.text, _ending(draft, usage, call)
     word = clean(call.redact(draft.finish))[:100] if draft.finish else None
     identity = request_id(response) or (clean(call.redact(draft.id))[:200] if draft.id else None)
@@ -68,7 +68,7 @@ def settle(dialect: Dialect, call: Call, response: HttpResponse, draft: Draft) -
         found = _in_form(call, draft, text)
         text, refused = (found, None) if found is not None else ("", ignored_form(call, response, usage))
     if refused:
-        return replace(refused, finish=word, service_tier=draft.tier, request_id=identity)
+        return replace(refused, finish=word, service_tier=draft.tier, request_id=identity, chars=chars)
     return Answer(
         text=text,
         finish_reason=finish,
@@ -79,6 +79,7 @@ def settle(dialect: Dialect, call: Call, response: HttpResponse, draft: Draft) -
         request_id=identity,
         rate=rate_info(response.headers, response.received_at),
         truncated=cut_short(usage, call),
+        chars=chars,
     )
 
 
@@ -107,7 +108,7 @@ def _why_not(
 
 
 def _no_room(call: Call, usage: Usage | None) -> str:
-    limit, spent = call.limit, usage.output_tokens if usage else call.limit
+    limit, spent = call.limit, min(usage.output_tokens, MOST_TOKENS) if usage else call.limit
     return (
         f"the model spent its {spent} output tokens before the first word of an answer, on thinking most likely: "
         f"set model.max_output_tokens to {max(_ROOM_FACTOR * limit, spent + limit)} or more (it is {limit})"

@@ -1,5 +1,7 @@
 """The tokens a service states, by whatever name. What is missing is unknown, never zero. Pure.
 
+They are told as the service said them: whether they can be true of a call the desk judges, where they are booked.
+
 Sources: the usage objects of OpenAI's and Anthropic's API references; xAI and Gemini's compatible form, where
 reasoning stands beside `completion_tokens` and in the total only; DeepSeek (`prompt_cache_hit_tokens`) and Moonshot
 (`cached_tokens`) for cache reads.
@@ -12,15 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from docreduce.providers.dialect import Call, mapping, token_count
-from docreduce.providers.draft import Draft
 from docreduce.values import Usage
 
-__all__ = ["anthropic_usage", "believed", "cut_short", "openai_usage"]
+__all__ = ["anthropic_usage", "cut_short", "openai_usage"]
 
-TEMPLATE_TOKENS = 8192
-"""Room for what a service puts around a request: a chat template and tool instructions are some hundred tokens."""
-MOST_OVERRUN = 2
-"""An answer may pass its limit where a server does not keep it; not further than this without the text to show."""
 LOWEST_RATIO = 0.6
 LOWEST_RATIO_NONLATIN = 0.25
 """Fewest tokens a tokenizer can have for one of ours. Over Latin text tokenizers differ by 0.9 to 1.6; over scripts
@@ -104,26 +101,13 @@ def anthropic_usage(stated: Mapping[str, Any]) -> Usage | None:
     )
 
 
-def believed(usage: Usage | None, call: Call, draft: Draft) -> Usage | None:
-    """`usage` where it can be true of what was sent and what came, otherwise None: unknown.
-
-    Nothing for something is no count; a token takes a byte at least; an answer ends about where it had to."""
-    if usage is None or not usage.input_tokens or (draft.chars and not usage.output_tokens):
-        return None
-    if usage.input_tokens > len(call.sent.body) + TEMPLATE_TOKENS:
-        return None
-    # Where thoughts stand beside the answer, its limit says nothing of them.
-    shown = usage.output_tokens - usage.reasoning_tokens
-    return usage if shown <= max(MOST_OVERRUN * call.limit, 4 * (draft.chars + draft.thoughts)) else None
-
-
 def cut_short(usage: Usage | None, call: Call) -> bool:
     """Whether a service read far less than it was sent: fewer tokens than any tokenizer makes of its messages.
 
     Their share of our count is taken by characters: some services state no tokens for a schema."""
     said = sum(len(message.content) for message in call.request.messages)
     tokens = call.request.tokens * said / (said + len(call.request.schema or "") or 1)
-    if usage is None or tokens < LEAST_TOKENS:
+    if usage is None or not usage.input_tokens or tokens < LEAST_TOKENS:  # zero is no count
         return False
     text = call.request.messages[-1].content
     latin = len(text.encode("utf-8", "replace")) <= 1.2 * len(text)

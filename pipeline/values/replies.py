@@ -107,8 +107,8 @@ class RateInfo:
 class Answer:
     """A service's whole answer to one attempt, or one cut by its limit (`length`). `usage` is None where the service
     sent none; `finish` is its own word for why it ended, `service_tier` what served it, `batch` the provider's batch
-    it came in; `truncated`: by its own count
-    of the input it read far less than it was sent."""
+    it came in; `truncated`: by its own count of the input it read far less than it was sent; `chars`: characters that
+    came, thoughts included."""
 
     text: str
     finish_reason: FinishReason
@@ -120,6 +120,7 @@ class Answer:
     request_id: str | None = None
     rate: RateInfo | None = None
     truncated: bool = False
+    chars: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,8 @@ class Rejection:
     """A service's refusal, or the lack of an answer, and what it asks of the desk.
 
     `billing` is unknown where the service may have charged for it (a time-out after sending, an answer that broke
-    off), free where it cannot have. `usage` where the service stated it."""
+    off), free where it cannot have. `usage` where the service stated it, as it did; `chars`: characters of an answer
+    that came all the same, thoughts included."""
 
     cause: Cause
     decision: Decision
@@ -141,6 +143,7 @@ class Rejection:
     request_id: str | None = None
     retry_after_s: float | None = None
     rate: RateInfo | None = None
+    chars: int = 0
 
 
 Reply: TypeAlias = Answer | Rejection

@@ -255,19 +255,58 @@ def test_without_a_cap_no_call_has_to_lead(ledger: Ledger) -> None:
 
 
 def test_a_bill_above_its_bound_ends_a_run_that_has_a_cap_and_is_booked_as_it_is(ledger: Ledger) -> None:
-    dear = answer(usage=Usage(input_tokens=10, output_tokens=500))
+    dear = answer(usage=Usage(input_tokens=10, output_tokens=90))
     decides = desk(ledger, line(concurrency=1), cap=10**9)
     played = play(decides, [request(n) for n in range(9)], says(dear))
     assert decides.halted is not None
     assert decides.halted.cause is Cause.BUDGET
     assert len(played.sent) <= 2  # the slot is free before the bill is booked
-    assert decides.budget.charged == len(played.sent) * (10 * 10 + 500 * 100)
+    assert decides.budget.charged == len(played.sent) * (10 * 10 + 90 * 100)
 
 
-def test_a_count_that_cannot_be_is_not_believed(ledger: Ledger) -> None:
-    wild = answer(usage=Usage(input_tokens=10**9, output_tokens=5))
-    _, (attempt,) = play(desk(ledger), [request()], says(wild)).of(request())
-    assert (attempt.billing, attempt.cost_pusd) == ("unknown", BOUND)
+IN, OUT, THOUGHT = "input_tokens", "output_tokens", "reasoning_tokens"
+
+
+@pytest.mark.parametrize(
+    ("stated", "chars", "billing"),
+    [
+        ({IN: 10, OUT: 20}, 80, "charged"),
+        ({IN: 10, OUT: 0}, 80, "unknown"),  # nothing for something
+        ({IN: 0, OUT: 20}, 80, "unknown"),
+        ({IN: 10, OUT: 99}, 80, "charged"),  # a little past the limit of 50
+        ({IN: 10, OUT: 2000}, 80, "unknown"),
+        ({IN: 10, OUT: 2000}, 8000, "charged"),  # what came shows that the server does not keep the limit
+        ({IN: 90_000, OUT: 20}, 80, "unknown"),  # more tokens than bytes
+        ({IN: 10**30, OUT: 10**15}, 80, "unknown"),
+        ({IN: 10, OUT: 5020, THOUGHT: 5000}, 80, "charged"),  # thoughts beside the answer may pass its limit
+        ({IN: 10, OUT: 10**15 + 20, THOUGHT: 10**15}, 80, "unknown"),
+    ],
+)
+def test_a_bill_that_cannot_be_true_is_unknown_at_the_bound_and_teaches_nothing(
+    ledger: Ledger, stated: dict[str, int], chars: int, billing: str
+) -> None:
+    said = answer(usage=Usage(**stated), chars=chars)
+    _, (attempt,) = play(desk(ledger), [request()], says(said)).of(request())
+    taught = len(ledger.samples(attempt.endpoint, attempt.model))
+    if billing == "unknown":
+        assert (attempt.billing, attempt.cost_pusd, taught) == ("unknown", BOUND, 0)
+        assert "to be true: booked unknown" in (attempt.error or "")
+    else:
+        assert (attempt.billing, attempt.error, taught) == ("charged", None, 1)
+        assert attempt.cost_pusd == stated[IN] * 10 + stated[OUT] * 100
+
+
+@pytest.mark.parametrize(("stated", "halted"), [({IN: 10**9, OUT: 5}, True), ({IN: 0, OUT: 0}, False)])
+def test_a_bill_too_large_to_be_true_ends_a_run_that_has_a_cap_in_words_of_its_own(
+    ledger: Ledger, stated: dict[str, int], halted: bool
+) -> None:
+    decides = desk(ledger, line(concurrency=1), cap=10**9)
+    played = play(decides, [request(n) for n in range(9)], says(answer(usage=Usage(**stated))))
+    assert (decides.halted is not None) == halted
+    assert (len(played.sent) < 9) == halted
+    assert (decides.budget.charged, decides.budget.unknown) == (0, len(played.sent) * BOUND)
+    if decides.halted is not None:
+        assert f"stated {10**9} tokens in and 5 out, too much to be true" in decides.halted.message
 
 
 def test_what_has_no_price_is_booked_unknown_at_its_bound_and_said(ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from docreduce.providers.dialect import Call, HttpResponse, mapping
 from docreduce.providers.manner import Asking
 from docreduce.providers.replies import StreamReader, decode
 from docreduce.values import Answer, Rejection, Reply
-from loopback import ask, route
+from loopback import ask, booked, route
 
 CASES: list[dict[str, Any]] = tomllib.loads((Path(__file__).parent / "cases.toml").read_text("utf-8"))["case"]
 DIALECTS = (openai.DIALECT, anthropic.DIALECT, modelslab.DIALECT, modelslab.MESSAGES)
@@ -108,7 +108,7 @@ def test_whatever_comes_there_is_a_reply_that_can_be_booked(seed: int) -> None:
         else:
             assert isinstance(got, Answer)
             assert got.text.strip()
-        if used := got.usage:
+        if used := booked(got, ask("words " * 500), route()).usage:
             assert 0 <= used.cached_input_tokens + used.cache_write_tokens <= used.input_tokens <= 10**8
             assert 0 <= used.cache_write_1h_tokens <= used.cache_write_tokens
             assert 0 <= used.reasoning_tokens <= used.output_tokens <= 10**8

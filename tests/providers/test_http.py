@@ -66,6 +66,7 @@ def test_an_answer_comes_back_with_its_usage_in_every_dialect(kind: str) -> None
         finish_reason="stop",
         usage=Usage(input_tokens=25, output_tokens=8),
         finish=FINISH[kind],
+        chars=5,
         http_status=200,
         request_id="r-1",
     )

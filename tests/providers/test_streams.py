@@ -60,6 +60,7 @@ def test_a_stream_gives_the_same_answer_as_a_whole_body(kind: str) -> None:
         finish_reason="stop",
         usage=Usage(input_tokens=25, output_tokens=8),
         finish=FINISH[kind],
+        chars=5,
         http_status=200,
         request_id="r-1",
     )

@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import orjson
-from docreduce.models.prices import Pricing
+from docreduce.desk import Ticket
+from docreduce.desk.booking import attempt_of
+from docreduce.models.prices import Pricing, stated
 from docreduce.models.routes import Route, Sampling
 from docreduce.providers import open_provider
 from docreduce.providers.http import HttpProvider
-from docreduce.settings import EndpointSettings
-from docreduce.values import Message, Rejection, Reply, Request
+from docreduce.settings import EndpointSettings, PricingSettings
+from docreduce.values import Attempt, Message, Rejection, Reply, Request
 
 T = TypeVar("T")
+PRICE = stated(PricingSettings(input_usd_per_million=1, output_usd_per_million=1), "test")
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -103,6 +106,13 @@ def route(**fields: Any) -> Route:
         "sampling": Sampling(temperature=0.7, top_p=0.9),
     }
     return Route(**(defaults | fields))
+
+
+def booked(reply: Reply, request: Request, to: Route) -> Attempt:
+    """The row of the call that `reply` ended: what the desk makes of its bill."""
+    to = replace(to, pricing=PRICE)
+    bound = {"document_id": "doc", "attempt": 1, "bound_pusd": 10**9, "tokens": request.tokens, "kind": "latin0"}
+    return attempt_of(Ticket(id=1, key=request.key, request=request, route=to, **bound), reply, 1.0)  # type: ignore[arg-type]
 
 
 def connect(base_url: str, settings: dict[str, Any] | None = None, **fields: Any) -> HttpProvider:
