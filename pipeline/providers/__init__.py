@@ -1,8 +1,8 @@
 """The wire: a request rendered for a route, sent, and its reply read. One file a dialect, and the registry of them.
 
 The parts, in the order a call passes them: `manner` (how the route is asked now), a dialect (`openai`, `anthropic`,
-`modelslab`) with `schemas`, `http`, `replies` with `draft`, `usage` and `stream`; or `refusals` with `faults`,
-`wording` and `waits`. `secrets` and `addresses` keep the key where it belongs.
+`modelslab`) with `schemas`, `http` over `transport`, `replies` with `draft`, `usage` and `stream`; or `refusals` with
+`faults`, `wording` and `waits`. `secrets` and `addresses` keep the key where it belongs.
 """
 
 from __future__ import annotations

@@ -57,14 +57,15 @@ class Fault:
 
 
 def parse(body: bytes) -> Any:
-    """The JSON in `body`, None if there is none. A lone surrogate escape, which orjson refuses, is U+FFFD."""
+    """The JSON in `body`, None if there is none. What others write and the standard refuses is read: a lone surrogate
+    escape as U+FFFD, NaN and Infinity as null, a byte order mark, bare line ends in strings."""
     try:
         return orjson.loads(body)
     except ValueError:
-        if b"\\ud" not in body and b"\\uD" not in body:
-            return None
+        pass  # slower and more lenient
     try:
-        return orjson.loads(well_formed(json.dumps(json.loads(body), ensure_ascii=False)))
+        found = json.loads(body, strict=False, parse_constant=lambda _: None)
+        return orjson.loads(well_formed(json.dumps(found, ensure_ascii=False)))
     except (ValueError, RecursionError):
         return None
 

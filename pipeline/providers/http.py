@@ -1,25 +1,20 @@
-"""The one transport: every dialect over aiohttp's connections behind httpx's transport seam.
+"""A provider over HTTP, the same for every dialect: a request sent, its response read, whole or as a stream.
 
-httpx's own pool looks through all its connections at each request; aiohttp's does not. What the service or the
-network does comes back as a value, never as an exception. Redirects are not followed: the key stays with its host.
+What the service or the network does comes back as a value, never as an exception. Redirects are not followed: the key
+stays with its host.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import functools
-import select
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import httpx
-from aiohttp.client_proto import ResponseHandler
 from docreduce.providers.addresses import enforces
 from docreduce.providers.dialect import (
     MOST_TOKENS,
@@ -45,9 +40,9 @@ from docreduce.providers.network import (
 )
 from docreduce.providers.refusals import bad_body
 from docreduce.providers.replies import StreamReader, decode
+from docreduce.providers.transport import FLIGHT, Flight, open_transport
 from docreduce.values import Answer, Billing, Cause, Rejection, Reply, Request
 from docreduce.values.errors import JobError, RefusedError
-from httpx_aiohttp import AiohttpTransport
 
 if TYPE_CHECKING:
     from docreduce.models.routes import Route
@@ -57,9 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["HttpProvider"]
 
 CONNECT_TIMEOUT_S = 10.0
-KEEPALIVE_S = 4.0
-"""Idle connections are dropped before a server's usual 5 s, so that none is closed under a request."""
-
 STREAM_TOTAL_FACTOR = 10
 """A stream has an idle time-out; one that trickles for ever ends after this many of them."""
 
@@ -91,7 +83,7 @@ class HttpProvider:
         except httpx.InvalidURL as error:
             raise JobError(f"model.base_url {address.base!r}: {error}") from error
         try:
-            self._transport = _transport(proxy, secure=not address.base.lower().startswith("http:"))
+            self._transport = open_transport(proxy, secure=not address.base.lower().startswith("http:"))
         except ValueError as error:
             raise JobError(f"the proxy that the environment names is none: {type(error).__name__}") from error
 
@@ -112,8 +104,8 @@ class HttpProvider:
             sent=sent,
             redact=self._key.redact,
         )
-        flight = _Flight()
-        _FLIGHT.set(flight)
+        flight = Flight()
+        FLIGHT.set(flight)
         try:
             async with asyncio.timeout(timeout_s) as deadline, self._opened(sent, timeout_s) as response:
                 if _is_stream(response):
@@ -165,8 +157,8 @@ class HttpProvider:
     async def exchange(self, call: HttpRequest, *, timeout_s: float, max_bytes: int = MAX_BODY_BYTES) -> HttpResponse:
         """The response to a call that is no completion, whatever its status; `call.headers` without what
         authenticates. Raises RefusedError, kind "unsent" where nothing of it can have arrived."""
-        flight = _Flight()
-        _FLIGHT.set(flight)
+        flight = Flight()
+        FLIGHT.set(flight)
         asked = replace(call, headers={**self._dialect.headers(self._key.reveal()), **call.headers})
         try:
             async with asyncio.timeout(timeout_s), self._opened(asked, timeout_s) as response:
@@ -284,69 +276,6 @@ class HttpProvider:
 
 
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "docreduce"}
-
-
-class _Flight:
-    """Whether anything of one request has left: between a proxy's refusal and a request there can be any error."""
-
-    __slots__ = ("sent",)
-
-    def __init__(self) -> None:
-        self.sent = False
-
-
-_FLIGHT: ContextVar[_Flight] = ContextVar("flight")
-"""Of the call that this task sends: aiohttp's traces run in its context."""
-
-
-async def _note_sent(*_: object) -> None:
-    if flight := _FLIGHT.get(None):
-        flight.sent = True
-
-
-class _Connection(ResponseHandler):
-    """A connection that is not used again once its server has closed it.
-
-    The loop may be too busy to have read so: aiohttp would write to it, and what it wrote counts as sent."""
-
-    def is_connected(self) -> bool:
-        """As the pool asks it of an idle connection, where nothing but the end can be waiting to be read."""
-        if self.transport is None or self.transport.is_closing():
-            return False
-        waiting = select.poll()
-        waiting.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not waiting.poll(0)
-
-
-def _transport(proxy: str | None, *, secure: bool) -> AiohttpTransport:
-    """A transport without a limit of its own: dispatch holds the slots."""
-    # Honours SSL_CERT_FILE and SSL_CERT_DIR; takes 40 ms that a plain address need not wait for.
-    context = httpx.create_ssl_context() if secure or proxy else True
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60)
-        made = functools.partial(_Connection, loop=asyncio.get_running_loop())
-        connector._factory = cast("functools.partial[ResponseHandler]", made)  # the only place it can be named
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_note_sent)
-        return aiohttp.ClientSession(
-            connector=connector,
-            trace_configs=[trace],
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("accept",),
-        )
-
-    return AiohttpTransport(verify=context, client=session, proxy=_proxy(proxy) if proxy else None)
-
-
-def _proxy(address: str) -> httpx.Proxy:
-    """The proxy at `address`. aiohttp takes an authorization among a proxy's headers to where it belongs; its own
-    argument for it warns, and knows Latin-1 only."""
-    proxy = httpx.Proxy(address)
-    if proxy.raw_auth is None:
-        return proxy
-    basic = base64.b64encode(b":".join(proxy.raw_auth)).decode()
-    return httpx.Proxy(proxy.url, headers={"authorization": f"Basic {basic}"})
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
