@@ -74,7 +74,10 @@ _MIN_LOOP_CHARS = 300
 _MIN_JSON_LOOP_CHARS = 2000  # rows that are truly equal occur in tables
 _MAX_CANDIDATES = 32
 
-_THOUGHT = r"(?P<t>think|thinking|thoughts?|reasoning|reflection|scratchpad|seed:think)(?: [^<>\n]{0,80})?"
+_THOUGHT = (
+    r"(?P<t>(?:[a-z]{2,12}[:_]?)?think|(?:ant)?thinking|thoughts?|reasoning|reflection|scratchpad|internal_monologue)"
+    r"(?: [^<>\n]{0,80})?"
+)
 _MARKS = (
     (rf"<{_THOUGHT}>", r"</(?P=t)>"),
     (r"\[THINK\]", r"\[/THINK\]"),
@@ -82,20 +85,25 @@ _MARKS = (
     (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
     (r"<\|channel>thought", r"<channel\|>"),
+    (r"<unused94>thought", r"<unused95>"),
+    (r"Here(?: is|'s) my thought process:", r"Here(?: is|'s) my response:"),
 )
-"""How DeepSeek R1 and Qwen, Magistral, Kimi, Sky-T1, Command A and Gemma begin and end their thoughts."""
+"""How DeepSeek R1 and Qwen (also ByteDance's <seed:think>, Meituan's <longcat_think>, MiniMax's <mm:think>), Magistral,
+Kimi, Sky-T1, Command A, Gemma, MedGemma and Granite begin and end their thoughts."""
 _BLOCK = re.compile(
     rf"(?:\A|(?<=\n))\s*(?:{'|'.join(f'{begin}.*?(?:{end}|{chr(92)}Z)' for begin, end in _MARKS)})",
     re.DOTALL | re.IGNORECASE,
 )
 """A block of thoughts at the head of a line; one without end is all thought."""
 _CLOSING = re.compile(
-    r"(?<![`'\"])(?:</(?:think|thinking|thought|seed:think)>|\[/THINK\]|◁/think▷)(?![`'\"])", re.IGNORECASE
+    r"(?<![`'\"])(?:</(?:(?:[a-z]{2,12}[:_]?)?think|thinking|thought)>|\[/THINK\]|◁/think▷)(?![`'\"])", re.IGNORECASE
 )
 _OPENING = re.compile("|".join(begin for begin, _ in _MARKS), re.IGNORECASE)
 _MARK = re.compile(rf"{_OPENING.pattern}|{_CLOSING.pattern}", re.IGNORECASE)
+_GRANITE = "my thought process:"
 _FRAME = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE)\|>")
 """What some of them put around the answer then."""
+_ANSWER = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL | re.IGNORECASE)
 _HARMONY = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL)
 
 
@@ -167,14 +175,19 @@ def without_thoughts(text: str) -> str:
     if "<|channel|>" in text:
         final = _HARMONY.findall(text)
         return final[-1].strip() if final else ""
-    if not any(sign in text for sign in "<[◁") or not _MARK.search(text):  # most texts, and answers are long
+    if not (any(sign in text for sign in "<[◁") or _GRANITE in text) or not _MARK.search(
+        text
+    ):  # most texts, and answers are long
         return text
     rest = _FRAME.sub("", _BLOCK.sub("", text))
     # The opening tag can stand in the template; before JSON there are no thoughts, and prose may speak of tags.
     closing = None if rest.lstrip().startswith(("{", "[{")) else _CLOSING.search(rest)
     if closing and not _OPENING.search(rest, 0, closing.start()):
         rest = rest[closing.end() :]
-    return rest if rest == text else rest.strip()
+    if rest == text:
+        return text
+    framed = _ANSWER.fullmatch(rest)
+    return (framed[1] if framed else rest).strip()
 
 
 def loops(text: str, *, structured: bool) -> bool:

@@ -204,10 +204,16 @@ class StreamReader:
         for data in events:
             if self.reply is not None:
                 return
-            if data == b"[DONE]":
-                self._end()
-            else:
-                self._event(data)
+            # Some end an event with its line, so that several stand in one.
+            for part in data.split(b"\n") if b"\n" in data and parse(data) is None else [data]:
+                if self.reply is None:
+                    self._one(part)
+
+    def _one(self, data: bytes) -> None:
+        if data == b"[DONE]":
+            self._end()
+        else:
+            self._event(data)
 
     def _event(self, data: bytes) -> None:
         event = parse(data)

@@ -14,6 +14,7 @@ class Events:
     def __init__(self) -> None:
         self._rest: list[bytes] = []  # of a line that is not complete; joined once, so that long lines stay cheap
         self._data: list[bytes] = []
+        self._begun = False
 
     def feed(self, part: bytes) -> list[bytes]:
         """The data of each event that ends in `part`."""
@@ -32,6 +33,8 @@ class Events:
         return [data for line in lines if (data := self._line(line))]
 
     def _line(self, line: bytes) -> bytes | None:
+        if not self._begun:
+            self._begun, line = True, line.removeprefix(b"\xef\xbb\xbf")
         if line:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].strip())
