@@ -91,11 +91,19 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
+def _counts(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Ollama's own names, which stand in the body itself."""
+    return {"prompt_tokens": body.get("prompt_eval_count"), "completion_tokens": body.get("eval_count")}
+
+
 def _read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole answer (`message`) or a stream's event (`delta`) to `draft`."""
     draft.id = word(body.get("id")) or draft.id
     draft.tier = word(body.get("service_tier")) or draft.tier
-    draft.add_usage(body.get("usage"))
+    draft.add_usage(body.get("usage") or body.get("usageMetadata") or _counts(body))
+    if blocked := word(mapping(body.get("promptFeedback")).get("blockReason")):  # Gemini, with no choice at all
+        draft.found = True
+        draft.add_refusal(f"the prompt was blocked: {blocked}")
     for choice in map(mapping, listing(body.get("choices"))[:1]):
         # native_finish_reason: OpenRouter
         said = last_word(word(choice.get("finish_reason")), word(choice.get("native_finish_reason")))

@@ -155,6 +155,8 @@ def _by_words(said: Said, status: int | None) -> Cause | None:
         return said.cause(_ABOUT_RATES)
     if status in _LENGTH_STATUSES and said.counts_too_many():
         return Cause.CONTEXT_OVERFLOW
+    if status == 403 and (found := said.cause(_ABOUT_ALL | {Cause.SERVER_ERROR})):  # "temporarily overloaded"
+        return found
     return said.cause(_ABOUT_ALL) if status in _MANNER_STATUSES - {404} else None
 
 

@@ -24,7 +24,11 @@ from docreduce.values import RateInfo
 
 __all__ = ["exhausted_s", "rate_info", "reset_s", "retry_after_s"]
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_DURATION = re.compile(
+    r"(?:P(?=T?\d))?(?:(\d+)d)?(?:T(?=\d))?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?",
+    re.IGNORECASE,
+)
+"""As Go writes them (6m0s, 12ms), or ISO 8601 (PT1M30S)."""
 _EPOCH_S = 1e9  # a bare number past this is a time, not a wait
 _EPOCH_MS = 1e12
 _MINUTE_S = 61.0
@@ -109,7 +113,7 @@ def exhausted_s(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def reset_s(text: str | None, now: float) -> float | None:
-    """Seconds until a reset: `12ms`, `1s`, `6m0s`, a bare number, an RFC 3339 time; None for `-1` and nonsense."""
+    """Seconds until a reset: `12ms`, `6m0s`, `PT30S`, a bare number, an RFC 3339 time; None for `-1` and nonsense."""
     if not text or not (text := text.strip()):
         return None
     number = _number(text)

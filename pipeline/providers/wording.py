@@ -50,7 +50,8 @@ _GENERAL = _causes(
         Cause.PERMISSION: "403",
         Cause.UNKNOWN_MODEL: "404 405 410 not_found_error not_found",  # 405: no endpoint for this; 410: retired
         Cause.TIMEOUT: "408 504 524 timeout_error deadline_exceeded",  # 524 is Cloudflare's: the origin took too long
-        Cause.SERVER_ERROR: "409 api_error server_error internal internal_error internal_server_error",
+        # 499: a proxy's, whose own call was given up
+        Cause.SERVER_ERROR: "409 499 api_error server_error internal internal_error internal_server_error",
         Cause.CONTEXT_OVERFLOW: "413",
         # 529 is Anthropic's, 498 Groq's
         Cause.OVERLOADED: "425 498 503 529 overloaded_error engine_overloaded_error unavailable_error unavailable",
