@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -160,6 +161,24 @@ def test_the_line_for_cron_runs_in_crons_environment_and_is_silent(home: Path) -
     assert "%" not in command, "cron takes it for the end of the line"
     cron = {"HOME": str(home), "LOGNAME": "user", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["/bin/sh", "-c", command], env=cron, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (home / "reports" / "results" / "night" / "latest" / "run.json").is_file()
+
+
+@pytest.mark.long
+def test_the_dag_for_airflow_runs_the_night_in_bash_and_takes_the_exit_codes_that_systemd_takes(home: Path) -> None:
+    (dag,) = re.findall(r"^```python\n# dags/docreduce.py\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (task,) = [
+        node
+        for node in ast.walk(ast.parse(dag))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "BashOperator"
+    ]
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in task.keywords}
+    (codes,) = re.findall(r"^SuccessExitStatus=(.*)$", README, re.MULTILINE)
+    assert given["skip_on_exit_code"] == [int(code) for code in codes.split()]
+    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    command = ["bash", "-c", given["bash_command"]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (home / "reports" / "results" / "night" / "latest" / "run.json").is_file()
 
