@@ -86,7 +86,11 @@ def _of_a_run(main: click.Group, show: Show) -> None:
     @main.command("show")
     @RUN
     @click.argument("document", required=False)
-    @click.option("--html", is_flag=True, help="Write the reading view: the text with the words each value rests on.")
+    @click.option(
+        "--html",
+        is_flag=True,
+        help="Write the reading view: the text, and the pages of a PDF, with the words each value rests on.",
+    )
     @click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Where --html writes it.")
     @AS_JSON
     def show_document(run_dir: Path, document: str | None, html: bool, to: Path | None, as_json: bool) -> None:

@@ -40,6 +40,7 @@ from docreduce.readers.base import (
 from docreduce.readers.boxes import PlacedBox, quote_boxes
 from docreduce.readers.ids import UniqueIds
 from docreduce.readers.inputs import Discovered, Selection, discover
+from docreduce.readers.pages import Page, evidence_pages
 from docreduce.readers.registry import format_of
 from docreduce.readers.sandbox import close_sandboxes, read_in_child
 from docreduce.readers.shares import Share, Slice, slices
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Discovered",
+    "Page",
     "PlacedBox",
     "Share",
     "Slice",
@@ -60,6 +62,7 @@ __all__ = [
     "Unread",
     "close_sandboxes",
     "discover",
+    "evidence_pages",
     "left_out",
     "quote_boxes",
     "read",

@@ -6,6 +6,7 @@ white space, hyphens and ligatures differ between a page and its text."""
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,14 +19,17 @@ from docreduce.readers.sandbox import sandbox
 from docreduce.settings import InputSettings
 from docreduce.values.errors import DocumentError
 
-__all__ = ["PlacedBox", "answer", "boxes_in_pdf", "quote_boxes"]
+__all__ = ["PlacedBox", "Quote", "answer", "boxes_in_pdf", "quote_boxes"]
 
 PlacedBox: TypeAlias = tuple[int, float, float, float, float]
 """A page's number, and left, bottom, right, top in points from its lower left corner."""
+Quote: TypeAlias = tuple[int, str] | tuple[int, str, str]
+"""A page's number, the words, and what stands before them: of words that stand there twice, those are meant before
+which most of it stands."""
 
 
-def quote_boxes(source: str, settings: InputSettings, quotes: Sequence[tuple[int, str]]) -> list[list[PlacedBox]]:
-    """The boxes of each (page number, quote) of the PDF `source`, a box a line; none where it is not found. A quote may
+def quote_boxes(source: str, settings: InputSettings, quotes: Sequence[Quote]) -> list[list[PlacedBox]]:
+    """The boxes of each quote of the PDF `source`, a box a line; none where it is not found. A quote may
     go on on the next page. Raises DocumentError for a file that cannot be read any more."""
     raw = read_bytes(Path(source), settings.max_document_mb * MEGABYTE)
     password = os.environ.get(settings.password_env) if settings.password_env else None
@@ -41,7 +45,7 @@ def answer(payload: bytes) -> bytes:
     return orjson.dumps(list(boxes_in_pdf(raw, asked["password"], asked["quotes"])))
 
 
-def boxes_in_pdf(raw: bytes, password: str | None, quotes: Sequence[tuple[int, str]]) -> Iterator[list[PlacedBox]]:
+def boxes_in_pdf(raw: bytes, password: str | None, quotes: Sequence[Quote]) -> Iterator[list[PlacedBox]]:
     """As `quote_boxes`, of a PDF's bytes; for the child process."""
     import pypdfium2
 
@@ -51,23 +55,30 @@ def boxes_in_pdf(raw: bytes, password: str | None, quotes: Sequence[tuple[int, s
         raise DocumentError(f"the PDF cannot be read: {error}") from error
     pages: dict[int, list[tuple[str, Box]]] = {}
     with document:
-        for number, quote in quotes:
+        for number, quote, *before in quotes:
             wanted = _letters(quote)
             for page in (number, number + 1):
                 if page not in pages and 1 <= page <= len(document):
                     pages[page] = list(_page_letters(document[page - 1]))
-            yield _found(number, wanted, pages) if wanted else []
+            yield _found(number, wanted, _letters("".join(before)), pages) if wanted else []
 
 
-def _found(number: int, wanted: str, pages: dict[int, list[tuple[str, Box]]]) -> list[PlacedBox]:
+def _found(number: int, wanted: str, before: str, pages: dict[int, list[tuple[str, Box]]]) -> list[PlacedBox]:
     here, there = pages.get(number, []), pages.get(number + 1, [])
     text = "".join(letter for letter, _ in (*here, *there))
-    at = text.find(wanted)
-    if at < 0 or at >= len(here):
+    starts = [found.start() for found in re.finditer(f"(?={re.escape(wanted)})", text) if found.start() < len(here)]
+    if not starts:
         return []
+    at = max(starts, key=lambda start: _agreeing(text[:start], before))
     end = at + len(wanted)
     parts = ((number, here[at:end]), (number + 1, there[: max(end - len(here), 0)]))
     return [_placed(page, *box) for page, letters in parts for box in lines(box for _, box in letters)]
+
+
+def _agreeing(text: str, before: str) -> int:
+    """How many letters two texts have in common at their ends."""
+    pairs = enumerate(zip(reversed(text), reversed(before), strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(text), len(before)))
 
 
 def _placed(page: int, left: float, bottom: float, right: float, top: float) -> PlacedBox:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 import orjson
-from docreduce.readers import arrow, avro, boxes, parquet, sheets
+from docreduce.readers import arrow, avro, boxes, pages, parquet, sheets
 from docreduce.readers.base import FileFormat, ReadOptions
 from docreduce.readers.columnar import Reader, answers
 from docreduce.readers.registry import FORMATS
@@ -72,6 +72,9 @@ def _answers(name: str, payload: bytes) -> Iterator[bytes]:
         return
     if name == "boxes":
         yield boxes.answer(payload)
+        return
+    if name == "pages":
+        yield from pages.answers(payload)
         return
     head = payload.index(b"\n")
     found = _READERS[name](payload[head + 1 :], ReadOptions(**orjson.loads(payload[:head])))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docreduce.report.folder import read_manifest
+from docreduce.report.pages import sheets
 from docreduce.report.sentences import acceptance, accepted
 from docreduce.report.terminal import dollars
 from docreduce.storage import machine_errors
@@ -35,10 +36,10 @@ _CONTROLS = re.compile(
 
 
 _SCRIPT = """document.addEventListener("click", function (event) {
-  var link = event.target.closest("a[href^='#w-']");
+  var link = event.target.closest("a[href^='#w-'], a[href^='#b-']");
   if (!link) return;
   var number = link.hash.slice(3);
-  document.querySelectorAll(".body a[data-e]").forEach(function (each) {
+  document.querySelectorAll(".body a[data-e], .paper a[data-e]").forEach(function (each) {
     each.classList.toggle("on", each.dataset.e.split(" ").indexOf(number) >= 0);
   });
 });"""
@@ -62,7 +63,7 @@ def write_reading(run_dir: Path, name: str | None, to: Path | None = None) -> Pa
     if name is not None:
         found = reading(run_dir, name)
         file = folder / _file_name(found["document"]["document_id"]) if to is None else to
-        return _write(file, _view(found, indexed=to is None and (folder / "index.html").exists()))
+        return _write(file, _view(run_dir, found, indexed=to is None and (folder / "index.html").exists()))
     if to is not None:
         raise JobError("--to wants a DOCUMENT: an index leads to views beside it")
     listed = index(run_dir)
@@ -70,7 +71,7 @@ def write_reading(run_dir: Path, name: str | None, to: Path | None = None) -> Pa
     if listed["total"] + len(listed["groups"]) <= VIEWS:
         for row in rows:
             path = folder / _file_name(row["document_id"])
-            _write(path, _view(reading(run_dir, row["document_id"]), indexed=True))
+            _write(path, _view(run_dir, reading(run_dir, row["document_id"]), indexed=True))
     for row in rows:
         view = _file_name(row["document_id"])
         row["file"] = view if (folder / view).exists() else None
@@ -82,7 +83,7 @@ def visible(text: object) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
-def _view(found: Mapping[str, Any], *, indexed: bool) -> str:
+def _view(run_dir: Path, found: Mapping[str, Any], *, indexed: bool) -> str:
     from markupsafe import Markup
 
     items = found["items"]
@@ -96,6 +97,7 @@ def _view(found: Mapping[str, Any], *, indexed: bool) -> str:
         **{**found, "items": items},
         indexed=indexed,
         unsupported=unsupported,
+        sheets=sheets(run_dir, found["document"], text, evidence),
         script=Markup(_SCRIPT),  # noqa: S704 - our own words, the only script a page may run
         script_sha256=base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
         passages=None if text is None else _passages(text, found["chunks"], evidence),

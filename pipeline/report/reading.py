@@ -117,7 +117,7 @@ def _documents(run_dir: Path) -> pl.LazyFrame:
 def _find(run_dir: Path, name: str) -> dict[str, Any]:
     import polars as pl
 
-    documents = _documents(run_dir).select(*_NAMED).with_columns(documents=pl.lit(None, pl.Int64))
+    documents = _documents(run_dir).select(*_NAMED, "media_type").with_columns(documents=pl.lit(None, pl.Int64))
     made = table(run_dir, "groups")
     if made is not None:
         rows = made.with_columns(_words("status")).select(

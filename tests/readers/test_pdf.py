@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +22,7 @@ from docreduce.readers.pdf import _whole_words
 from docreduce.readers.sandbox import as_request, sandbox
 from docreduce.settings import InputSettings
 from docreduce.values.errors import DocumentError
-
-Line = tuple[int, int, str]
-
-
-def drawn(*lines: Line) -> str:
-    """A page's drawing: (x, y, text) in the order in which they are drawn."""
-    return "BT /F1 10 Tf " + " ".join(f"1 0 0 1 {x} {y} Tm ({text}) Tj" for x, y, text in lines) + " ET"
-
-
-def pdf(*pages: str, extra: Sequence[str] = (), given: Sequence[str] = (), catalog: str = "") -> bytes:
-    """A PDF written by hand: of each page a line of text, or what `drawn` makes; `extra` objects from number
-    4 + 2 * pages on, what is `given` in each page's dictionary, and what stands in the catalog."""
-    count = len(pages)
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(count))
-    objects = [
-        f"<< /Type /Catalog /Pages 2 0 R {catalog} >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {count} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    for i, text in enumerate(pages):
-        stream = text if text.startswith("BT") else f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET"
-        objects.append(
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * i} 0 R "
-            f"/Resources << /Font << /F1 3 0 R >> >> {given[i] if given else ''} >>"
-        )
-        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
-    objects += extra
-    out = bytearray(b"%PDF-1.7\n")
-    offsets = []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += f"{number} 0 obj\n{body}\nendobj\n".encode("latin-1")
-    xref = len(out)
-    out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode()
-    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    return bytes(out + f"trailer << /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{xref}\n%%EOF".encode())
+from pdfs import drawn, pdf
 
 
 def test_pages_are_marked_where_they_begin(tmp_path: Path, read_all: Any) -> None:
@@ -181,6 +145,14 @@ def test_quotes_are_found_on_their_pages_a_box_a_line_by_their_letters_alone(tmp
     assert [page for page, *_ in over] == [1, 2]
     assert [page for page, *_ in two] == [2]
     assert none == [[], [], []]
+
+
+def test_of_words_that_stand_twice_those_are_found_before_which_the_same_stands(tmp_path: Path) -> None:
+    page = drawn((72, 700, "Paid: 40. Due on May 1."), (72, 680, "Owed: 40. Due on May 1."), (72, 660, "40"))
+    (tmp_path / "a.pdf").write_bytes(pdf(page))
+    quotes = [(1, "40"), (1, "40", "Paid: "), (1, "40", "May 1.\nOwed: "), (1, "40", "Due on May 1. "), (1, "40", "x")]
+    found = quote_boxes(str(tmp_path / "a.pdf"), InputSettings(paths=["x"]), quotes)
+    assert [round(box[2]) for (box,) in found] == [700, 700, 680, 660, 700]
 
 
 def placed(visual: str) -> tuple[str, list[tuple[float, float, float, float]]]:

@@ -48,6 +48,7 @@ if (click) {
   await arrived(target);
   found.target = target;
   const words = page.locator(`a:has(> ${target})`);
+  found.label = await words.getAttribute("aria-label");
   found.words = await words.textContent();
   found.wordsInView = await inView(`a:has(> ${target})`);
   if (option("--shot")) await page.screenshot({ path: option("--shot") });
@@ -56,6 +57,28 @@ if (click) {
   await arrived(back);
   found.back = back;
   found.valueInView = await inView(back);
+}
+if (flag("--boxes")) {
+  // Of each page its boxes, and where the picture is red: both in pixels of the screen, from the picture's corner.
+  found.papers = await page.evaluate(() => [...document.querySelectorAll(".paper")].map((paper) => {
+    const img = paper.querySelector("img"), at = img.getBoundingClientRect();
+    const canvas = document.createElement("canvas");
+    canvas.width = img.naturalWidth; canvas.height = img.naturalHeight;
+    const pen = canvas.getContext("2d");
+    pen.drawImage(img, 0, 0);
+    const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    let red = [Infinity, Infinity, -Infinity, -Infinity];
+    for (let i = 0; i < data.length; i += 4) {
+      if (data[i] < 200 || data[i + 1] > 128) continue;
+      const x = (i / 4) % canvas.width, y = Math.floor(i / 4 / canvas.width);
+      red = [Math.min(red[0], x), Math.min(red[1], y), Math.max(red[2], x + 1), Math.max(red[3], y + 1)];
+    }
+    const scale = at.width / canvas.width;
+    return { red: red.map((each) => each * scale), boxes: [...paper.querySelectorAll("a")].map((a) => {
+      const box = a.getBoundingClientRect();
+      return [box.left - at.left, box.top - at.top, box.right - at.left, box.bottom - at.top];
+    }) };
+  }));
 }
 if (!flag("--no-script")) {
   found.wide = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
