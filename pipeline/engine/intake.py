@@ -174,11 +174,11 @@ class Intake:
         name = self._unique(found.id)
         if isinstance(found, Document):
             digest = digest_of(found) if found.text else ""
-            change = self.takeover.compare(name, digest or None, found.row)
+            change = self.takeover.compare(name, digest or None, found.row, found.uri)
             found = replace(found, id=name, place=place, digest=digest, change=change)
         else:
             found = replace(found, id=name)
-            change = self.takeover.compare(name, None, found.row)
+            change = self.takeover.compare(name, None, found.row, found.uri)
         self._pulled.append((place, found))
         if self._packed and place - self._packed[0].place >= PACK_SPAN:
             self._flush(batch)

@@ -91,14 +91,18 @@ class Takeover:
     _first: tuple[int, int] = (0, 0)  # place and number of the first of them
     _stretches: list[tuple[int, Unchanged]] = field(default_factory=list)
 
-    def compare(self, document_id: str, digest: str | None, row: int | None) -> Change:
-        """What a document is since then. A file whose id is its content was never changed, only read or not."""
+    def compare(self, document_id: str, digest: str | None, row: int | None, uri: str) -> Change:
+        """What a document is since then. A file's id is its content, so that one of another id at the same place was
+        changed; under the same id it was only read or not."""
         number = None if self.previous is None else self.previous.find(document_id, self._next)
         change: Change = "new"
         if number is not None and self.previous is not None:
             self._seen[number] = 1
             self._next = number + 1
             change = "same" if row is None or self.previous.same(number, digest) else "changed"
+        elif self.previous is not None and row is None and (before := self.previous.at(uri)) is not None:
+            self._seen[before] = 1
+            change = "changed"
         self.changes[change] += 1
         return change
 

@@ -1,6 +1,6 @@
 """The dataset of an earlier run, read once more: what became of each document there, and its rows as Arrow slices.
 
-Of each document some 50 bytes are held; of each table one row group at a time, the files open so that nobody can
+Of each document some 100 bytes are held; of each table one row group at a time, the files open so that nobody can
 take them away. Documents are asked for in the order they have there, as a night's input has them, and never backwards:
 what moved forward in the input is found, but its rows are not (`Previous.fits`)."""
 
@@ -81,6 +81,20 @@ class Unchanged:
         return values[self.first : self.first + len(self.heads)]
 
 
+class _Sorted:
+    """Where hashes stand in an array."""
+
+    def __init__(self, hashes: Ints) -> None:
+        order: Any = np.argsort(hashes, kind="stable")
+        ordered: Any = hashes[order]
+        self._hashes, self._order = memoryview(ordered), memoryview(order)  # plain numbers, which bisect is quick on
+
+    def find(self, key: int) -> int | None:
+        """The first number with that hash."""
+        at = bisect_left(self._hashes, key)
+        return self._order[at] if at < len(self._hashes) and self._hashes[at] == key else None
+
+
 class Previous:
     """An earlier run's documents by number, in its order. `manifest` is its run.json.
 
@@ -98,6 +112,7 @@ class Previous:
         self._groups = self._files["groups"].read(["document_id"])["document_id"] if "groups" in names else None
         self.ids: Ints = np.zeros(rows, np.int64)  # hashes, for this process only
         self.digests: Ints = np.zeros(rows, np.int64)
+        self.places: Ints = np.zeros(rows, np.int64)  # of documents that are a whole file
         self.status: Ints = np.zeros(rows, np.int64)
         self.statuses: list[str] = []
         self.chunks: Ints = np.zeros(rows, np.int64)
@@ -106,9 +121,7 @@ class Previous:
         self.units: Ints = np.arange(rows)
         self.more: dict[int, tuple[str | None, Mapping[str, int]]] = {}
         self._read_documents()
-        order: Any = np.argsort(self.ids, kind="stable")
-        sorted_ids: Any = self.ids[order]
-        self._sorted, self._order = memoryview(sorted_ids), memoryview(order)  # plain numbers, which bisect is quick on
+        self._by_id, self._by_place = _Sorted(self.ids), _Sorted(self.places)
         self._read_calls()
         self._tables = {name: _Cursor(file, self) for name, file in self._files.items()}
 
@@ -139,8 +152,11 @@ class Previous:
         key = hash(document_id)
         if hint < len(self.ids) and self.ids[hint] == key:
             return hint
-        at = bisect_left(self._sorted, key)
-        return self._order[at] if at < len(self._sorted) and self._sorted[at] == key else None
+        return self._by_id.find(key)
+
+    def at(self, uri: str) -> int | None:
+        """The number of the document that was the whole file at this place."""
+        return self._by_place.find(hash(uri))
 
     def same(self, number: int, digest: str | None) -> bool:
         """Whether the document had this digest."""
@@ -182,7 +198,17 @@ class Previous:
     def _read_documents(self) -> None:
         start, leader, shared = 0, 0, None
         torn: list[int] = []  # parts of units that another document stands in the middle of
-        wanted = ("document_id", "digest", "status", "error_kind", "chunks", "cost_usd", "reused_cost_usd")
+        wanted = (
+            "document_id",
+            "uri",
+            "row",
+            "digest",
+            "status",
+            "error_kind",
+            "chunks",
+            "cost_usd",
+            "reused_cost_usd",
+        )
         for group in self._columns("documents", *wanted, "packed_with", "counts"):
             here = slice(start, start + len(group))
             self.ids[here] = [hash(each) for each in group["document_id"].to_pylist()]
@@ -206,6 +232,8 @@ class Previous:
             for number, (kind, counted) in enumerate(zip(kinds, counts, strict=True), start):
                 if kind or counted:
                     self.more[number] = kind, orjson.loads(counted) if counted else {}
+            places, rows = group["uri"].to_pylist(), group["row"].to_pylist()
+            self.places[here] = [hash(uri) if row is None else 0 for uri, row in zip(places, rows, strict=True)]
             start += len(group)
         ended = [self.statuses.index(word) for word in ("ok", "partial") if word in self.statuses]
         self.fits = np.isin(self.status, np.asarray(ended, np.int64))
