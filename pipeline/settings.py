@@ -45,7 +45,7 @@ class Table(BaseModel):
 class InputSettings(Table):
     """What to read."""
 
-    paths: list[str] = Field(min_length=1, description="Files, globs and folders; each also as .gz.")
+    paths: list[str] = Field(min_length=1, description="Files, globs and folders; s3://, gs://, az://, https://.")
     text_column: str | None = Field(None, description="Tables: the column to work on; each row is a document.")
     id_column: str | None = Field(None, description="Tables: a column that names the row; else a hash of its cells.")
     keep_columns: list[str] | None = Field(None, description="Carried into the results; default all but the text.")
@@ -215,6 +215,15 @@ class OutputSettings(Table):
     def formats(self) -> list[str]:
         """What is written beside Parquet, each once."""
         return list(dict.fromkeys([*(["csv"] if self.csv else []), *self.also]))
+
+    @field_validator("path")
+    @classmethod
+    def _a_folder(cls, path: str) -> str:
+        if "://" in path:
+            raise ValueError(
+                "results are written to a local folder, not to an address: copy its files there afterwards"
+            )
+        return path
 
     @field_validator("promote")
     @classmethod

@@ -133,7 +133,9 @@ def _provider(stated: Mapping[str, Any], prompt: str | None) -> tuple[str | None
 
 def _named(name: str) -> str:
     """The name as a path that means this file and nothing else. Raises JobError where there is no such file."""
-    if name == STDIN:
+    from docreduce.storage import is_address
+
+    if name == STDIN or is_address(name):
         return name
     path = Path(name)
     if path.is_dir():

@@ -45,7 +45,7 @@ from docreduce.readers.registry import format_of
 from docreduce.readers.sandbox import close_sandboxes, read_in_child
 from docreduce.readers.shares import Share, Slice, slices
 from docreduce.settings import InputSettings
-from docreduce.storage import machine_errors
+from docreduce.storage import fetched, is_address, machine_errors
 from docreduce.values import Document
 from docreduce.values.errors import DocumentError
 
@@ -93,7 +93,7 @@ def read(
     a mail's attachments is counted in `skipped` by reason, as `discover` counts what it leaves out of a folder. Blocks,
     so pull it from a thread. Closing it early frees the file and ends a child process."""
     reading = _Reading(settings, skipped if skipped is not None else Counter(), pinned, blocks)
-    yield from reading.file(Path(source), shown(source))
+    yield from reading.address(source) if is_address(source) else reading.file(Path(source), shown(source))
 
 
 def read_all(
@@ -136,6 +136,16 @@ class _Reading:
             max_bytes=given.max_document_mb * MEGABYTE,
         )
         self.selection = Selection(given)
+
+    def address(self, source: str) -> Iterator[Document | Unread]:
+        """The documents of an object in a store, fetched first."""
+        with contextlib.ExitStack() as held:
+            try:
+                path = held.enter_context(fetched(source, self.options.max_bytes))
+            except DocumentError as error:
+                yield left_out(source, error)
+                return
+            yield from self.file(path, shown(source))
 
     def file(self, path: Path, uri: str, nesting: int = 0) -> Iterator[Document | Unread]:
         media_type, count, name = _UNKNOWN, 0, PurePath(uri).name

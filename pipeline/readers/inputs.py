@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from docreduce.readers.base import shown
 from docreduce.readers.registry import is_known
 from docreduce.settings import InputSettings
+from docreduce.storage import is_address, parse_address
 from docreduce.values.errors import JobError
 from docreduce.values.likeness import path_meant
 
@@ -98,10 +99,8 @@ class _Search:
 
     def add(self, path: str) -> int:
         """How many files of `path` are to be read."""
-        if re.match(r"[a-z][a-z0-9+.-]+://", path):
-            raise JobError(
-                f"input.paths: {shown(path)}: only local paths can be read", hint="Copy the files here first."
-            )
+        if is_address(path):
+            return self._add_address(path)
         place = os.path.expanduser(path)  # noqa: PTH111 - the name must stay as the user wrote it: no `./` lost
         if os.path.isdir(place):  # noqa: PTH112
             return sum(self._take(name, place) for name in _walk(place, self._output))
@@ -117,6 +116,26 @@ class _Search:
         # a folder that a glob matches is not read through: `**` is there for that
         names = (name for name in glob.iglob(place, recursive=True) if not os.path.isdir(name))  # noqa: PTH112, PTH207
         return sum(self._take(name, root, named=named) for name in names)
+
+    def _add_address(self, path: str) -> int:
+        """How many objects of an address in a store are to be read. As for folders, what is named is read whatever it
+        is called, and so is what fits a glob whose last part is more than `*`."""
+        try:
+            address = parse_address(path)
+            below, keys = address.objects()
+        except JobError as error:
+            raise JobError(f"input.paths: {shown(error.message)}", hint=error.hint) from error
+        named = not address.is_folder and glob.has_magic(address.key) and PurePath(address.key).name not in ("*", "**")
+        count = 0
+        for key in keys:
+            source = f"{address.root}/{key}"
+            reason = None if key == address.key else self._selection.refusal(key.removeprefix(below))
+            if reason is None or (named and reason in ("hidden", "unknown kind")):
+                self.found[source] = source
+                count += 1
+            else:
+                self._refused[source] = reason
+        return count
 
     def _real(self, name: str) -> str:
         """As os.path.realpath, which asks for each folder of a path again."""

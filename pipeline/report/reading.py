@@ -141,11 +141,12 @@ def _source(document: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
     """Its text, read once more, if it still is what was worked on; else None, and why (`fault`)."""
     from docreduce.readers import read
     from docreduce.settings import InputSettings
+    from docreduce.storage import is_address
     from docreduce.values import Document
 
     row = document["row"]
     path = re.sub(rf"#{row}$", "", document["uri"]) if row is not None else document["uri"]
-    if not Path(path).is_file():
+    if not is_address(path) and not Path(path).is_file():
         return {"text": None, "fault": f"the source is not there any more (looked for {Path(path).absolute()})"}
     try:
         settings = InputSettings.model_validate({**stated, "paths": [path]})

@@ -46,6 +46,7 @@ _REMEDIES: Mapping[str, str] = {
     "doubtful_encoding": "The encoding is a guess: convert the file to UTF-8.",
     "unreadable": "The file is damaged or not what its name says: get a sound copy, then run again.",
     "old_format": "Save it in a format of today (DOCX, XLSX, PPTX, ODT or PDF), then run again.",
+    "remote": f"The store did not give it whole: its words above say why. {AGAIN}",
     "no_reader": "Install what the words above name, then run again.",
     "crashed": "The file broke the reader: get a sound copy, or convert it to text.",
     "malformed_row": "Mend the row in the table, then run again.",

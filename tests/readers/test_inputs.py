@@ -62,13 +62,13 @@ def test_globs_find_files_also_deep_ones_and_brackets_in_a_name_are_a_name(tree:
     assert names(found(tree / "[odd].txt"), tree) == ["[odd].txt"]
 
 
-@pytest.mark.parametrize("path", ["missing.txt", "*.nothing", "empty", "s3://bucket/key", "a.md/x"])
+@pytest.mark.parametrize("path", ["missing.txt", "*.nothing", "empty", "ftp://host/key", "a.md/x"])
 def test_a_path_that_names_nothing_is_an_error_of_the_job_that_names_it(tree: Path, path: str) -> None:
     (tree / "empty").mkdir()
     name = path if "://" in path else str(tree / path)
     with pytest.raises(JobError) as caught:
         found(tree / "a.md", name)
-    assert name in caught.value.message
+    assert name.partition("://")[0] in caught.value.message
     assert caught.value.exit_code == 2
 
 

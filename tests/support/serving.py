@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -22,9 +23,10 @@ from docreduce.config import load_job
 from docreduce.engine.run import RunOptions, run_job
 from places import ROOT
 
-__all__ = ["Server", "aimock", "get", "llama", "run", "table"]
+__all__ = ["Server", "aimock", "get", "llama", "moto", "run", "table"]
 
 AIMOCK = ROOT / ".servers" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+MOTO = ROOT / ".servers" / "moto"
 START_S = 60.0
 
 
@@ -96,9 +98,21 @@ def aimock(folder: Path, fixtures: Sequence[dict[str, Any]], *flags: str) -> Ite
 
 
 @contextlib.contextmanager
-def _started(command: list[str], port: int) -> Iterator[Server]:
+def moto() -> Iterator[Server]:
+    """A moto server, which is S3 in memory. Skips where it is not installed."""
+    if not (MOTO / "moto").is_dir():
+        pytest.skip("moto is not installed in .servers")
+    port = _free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _started(command, port, {**os.environ, "PYTHONPATH": str(MOTO)}) as server:
+        server.wait("/moto-api/", 200)
+        yield server
+
+
+@contextlib.contextmanager
+def _started(command: list[str], port: int, environment: dict[str, str] | None = None) -> Iterator[Server]:
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, env=environment) as process:
         try:
             yield Server(process, port)
         finally:
