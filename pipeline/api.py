@@ -340,7 +340,7 @@ def _over(frame: Any, column: str, kind: str, table: dict[str, Any], settings: M
         kind: table,
     }
     job = _job(stated, settings)
-    with written(opened.texts, Path(job.output.path)) as path:
+    with written(opened.texts, job.output.folder) as path:
         finished = _run(job.model_copy(update={"input": job.input.model_copy(update={"paths": [str(path)]})}))
     records = finished.records if (finished.dir / "records.parquet").is_file() else None
     return opened.with_columns(answers(finished.documents, records, len(opened.texts), many=_many(job)), f"{kind}_")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -23,6 +27,7 @@ __all__ = [
     "Table",
     "TierSettings",
     "TokenizerName",
+    "state_folder",
 ]
 
 Positive = Annotated[int, Field(ge=1)]
@@ -34,6 +39,12 @@ ProviderName: TypeAlias = Literal["offline", "modelslab", "openai", "anthropic"]
 TokenizerName: TypeAlias = Literal["o200k_base", "cl100k_base"]
 Retry: TypeAlias = Literal["transient", "all", "never"]
 StructuredOutput: TypeAlias = Literal["tools", "json_schema", "json_object", "prompt"]
+
+
+def state_folder(address: str) -> Path:
+    """The folder of the user's own state (XDG) where runs are made whose results go to `address`."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "docreduce" / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
 
 
 class Table(BaseModel):
@@ -200,7 +211,7 @@ class BudgetSettings(Table):
 class OutputSettings(Table):
     """Where results go."""
 
-    path: str = "results"
+    path: str = Field("results", description="A folder; or s3://, gs://, az://: uploaded there once written.")
     csv: bool = Field(False, description='As "csv" in also.')
     also: list[Literal["csv", "jsonl"]] = Field(
         default_factory=list, description="csv, jsonl: documents and records in these formats, too."
@@ -216,13 +227,17 @@ class OutputSettings(Table):
         """What is written beside Parquet, each once."""
         return list(dict.fromkeys([*(["csv"] if self.csv else []), *self.also]))
 
+    @property
+    def folder(self) -> Path:
+        """The folder on this machine where runs are made: `path`, or where that is an address a folder of the user's
+        own state (XDG), by the address."""
+        return state_folder(self.path) if "://" in self.path else Path(self.path)
+
     @field_validator("path")
     @classmethod
-    def _a_folder(cls, path: str) -> str:
-        if "://" in path:
-            raise ValueError(
-                "results are written to a local folder, not to an address: copy its files there afterwards"
-            )
+    def _is_writable(cls, path: str) -> str:
+        if "://" in path and not re.match(r"(s3|gs|az)://[^/@?#]+(/|$)", path):
+            raise ValueError("results go to a local folder, or to s3://bucket/…, gs://bucket/… or az://container/…")
         return path
 
     @field_validator("promote")

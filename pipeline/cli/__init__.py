@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 from docreduce import __version__
 from docreduce.cli import oneshot, results
-from docreduce.cli.arguments import overridden, seconds
+from docreduce.cli.arguments import Place, overridden, seconds
 from docreduce.cli.reporting import leave, outlet, print_json, reported
 from docreduce.cli.shards import check_shard_options, merge
 from docreduce.values.errors import JobError, MachineError
@@ -104,7 +104,7 @@ def run(
             number, of = parse_shard(options["shard"])
             chosen["ledger"] = ledger_on(options["scratch"], job, number, of)
             job, chosen["shard"] = sharded(job, number, of, options["at_once"])
-        fault.folder = Path(job.output.path)
+        fault.folder = job.output.folder
         chosen["deadline_s"] = None if deadline is None else seconds("--deadline", deadline)
         lines = JsonLines(sys.stderr) if log_json else None
         view = View(console(sys.stderr, quiet=quiet or log_json), lines, options["metrics"])
@@ -176,7 +176,7 @@ def estimate(
 
 
 @main.command()
-@click.argument("output_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("output_dir", type=Place(exists=True, file_okay=False))
 @AS_JSON
 def cancel(output_dir: Path, as_json: bool) -> None:
     """End the provider batches that are out for an output folder; the next run fetches what was done by then."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import click
 from docreduce.values.errors import JobError
 
-__all__ = ["overridden", "seconds"]
+__all__ = ["Place", "overridden", "seconds"]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -23,6 +25,27 @@ def seconds(option: str, text: str, unit: str = "s") -> float:
     if not 0 <= found < float("inf"):
         raise JobError(f"{option} {text}: expected a time such as 90s, 30m, 6h or 30d")
     return found
+
+
+class Place(click.Path):
+    """A folder of results; an address of some means the folder on this machine where they were made."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(path_type=Path, **given)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        scheme, separator, rest = str(value).partition("://")
+        if separator:
+            from docreduce.settings import state_folder
+
+            place = PurePosixPath(rest)
+            known = ((state_folder(f"{scheme}://{each}"), each) for each in (place, *place.parents))
+            value = next((folder / place.relative_to(each) for folder, each in known if folder.is_dir()), None)
+            if value is None:
+                self.fail(
+                    f"{scheme}://{rest}: no run of this machine went there; copy its folder here first", param, ctx
+                )
+        return super().convert(value, param, ctx)
 
 
 def overridden(options: Mapping[str, Any]) -> list[tuple[str, Any]]:

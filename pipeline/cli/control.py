@@ -17,7 +17,7 @@ __all__ = ["control_file", "read_control"]
 
 def control_file(job: Job) -> Path:
     """Where a run of the job looks for its control file."""
-    return Path(job.output.path) / job.name / "control.toml"
+    return job.output.folder / job.name / "control.toml"
 
 
 def read_control(path: Path, reload: Callable[[], Job]) -> tuple[Job, bool]:

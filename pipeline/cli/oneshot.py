@@ -73,7 +73,7 @@ def documents_job(
     if STDIN not in files:
         yield job
         return
-    with _stdin(Path(job.output.path)) as path:
+    with _stdin(job.output.folder) as path:
         paths = [str(path) if name == STDIN else name for name in job.input.paths]
         yield job.model_copy(update={"input": job.input.model_copy(update={"paths": paths})})
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from docreduce.cli.arguments import seconds
+from docreduce.cli.arguments import Place, seconds
 from docreduce.cli.reporting import reported
 from docreduce.values.errors import JobError, MachineError
 
 __all__ = ["register", "write_report"]
 
 Show = Callable[..., None]
-RUN = click.argument("run_dir", type=click.Path(path_type=Path, exists=True))
-OUTPUT = click.argument("output_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+RUN = click.argument("run_dir", type=Place(exists=True))
+OUTPUT = click.argument("output_dir", type=Place(exists=True, file_okay=False))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")
 BY = ("job", "model", "day", "stage", "document", "endpoint", "run")
 
@@ -71,8 +71,8 @@ def _of_a_run(main: click.Group, show: Show) -> None:
             show(of_run(run_folder(run_dir), None if as_json else limit), as_json, print_failures)
 
     @main.command()
-    @click.argument("before", type=click.Path(path_type=Path, exists=True))
-    @click.argument("after", type=click.Path(path_type=Path, exists=True))
+    @click.argument("before", type=Place(exists=True))
+    @click.argument("after", type=Place(exists=True))
     @AS_JSON
     def diff(before: Path, after: Path, as_json: bool) -> None:
         """What changed between two runs."""

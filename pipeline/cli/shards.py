@@ -71,7 +71,9 @@ def run_ray(job: Job, chosen: dict[str, Any], options: dict[str, Any], terminal:
     from docreduce.cli.steering import connections
     from docreduce.engine.ray_executor import Cluster, run_on_ray
     from docreduce.engine.run import RunOptions, exit_code
+    from docreduce.engine.shards import check_shared
 
+    check_shared(job)
     if options["shard"] is not None or options["limit"] is not None:
         raise JobError("--executor ray runs all shards whole", hint="Leave out --shard and --limit.")
     workers = options["workers"]

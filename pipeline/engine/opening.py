@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import orjson
 from docreduce.config import Job
@@ -21,12 +22,14 @@ from docreduce.engine.shards import Shard, segments_of
 from docreduce.models.meter import Meter
 from docreduce.providers import open_provider
 from docreduce.settings import EndpointSettings
+from docreduce.storage import publish
 from docreduce.values import Document
+from docreduce.values.errors import MachineError
 from docreduce.values.money import money
 
 __all__ = [
     "RunOptions", "carrier_key", "carrier_of", "line_of", "mark_committed", "open_ledger",
-    "opening_notes", "spread",
+    "opening_notes", "published", "spread",
 ]  # fmt: skip
 
 MAX_IN_FLIGHT = 1024
@@ -108,7 +111,7 @@ def opening_notes(ledger: Ledger, session: Session) -> Iterator[str]:
 
 def open_ledger(job: Job, options: RunOptions) -> Ledger:
     """The ledger of the run. One that does not lie in the output is copied there, in segments."""
-    output = Path(job.output.path)
+    output = job.output.folder
     if options.ledger is None:
         return Ledger.open(output / "ledger.sqlite")
     return Ledger.open(options.ledger, segments_of(output))
@@ -118,8 +121,19 @@ def mark_committed(ledger: Ledger, job: Job) -> None:
     """A run that died between its commit and its mark is as complete as its manifest says."""
     for run_id in ledger.unmarked(job.name):
         with suppress(OSError, ValueError, KeyError):
-            manifest = orjson.loads((Path(job.output.path) / job.name / run_id / "run.json").read_bytes())
+            manifest = orjson.loads((job.output.folder / job.name / run_id / "run.json").read_bytes())
             ledger.end_run(run_id, "limited" if manifest.get("limited") else str(manifest["status"]), time.time())
+
+
+def published(manifest: dict[str, Any], job: Job) -> dict[str, Any]:
+    """The manifest once all committed runs of the job are at its address; `dropped` says where they are not."""
+    try:
+        publish(job.output.folder / job.name, job.output.path)
+    except MachineError as error:
+        told = f"{error.message} (the results stand here; the same command uploads them)"
+        lost = [*manifest.get("dropped", ()), {"format": job.output.path, "error": told}]
+        return {**manifest, "dropped": lost}
+    return manifest
 
 
 def spread(reads: Iterator[Read], number: int, seed: str) -> list[Read]:

@@ -18,7 +18,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from docreduce.config import Job
@@ -89,7 +88,7 @@ def run_on_ray(
     finally:
         if started_here:
             ray.shutdown()
-    return merge_shards(Path(job.output.path), job.name)
+    return merge_shards(job.output.folder, job.name)
 
 
 def _ray() -> Any:
@@ -141,7 +140,7 @@ class _Pool:
     def run(self) -> None:
         """Until nothing is left to do."""
         of = self.cluster.shards
-        self.done, spent = spent_before(Path(self.job.output.path), self.job, of)
+        self.done, spent = spent_before(self.job.output.folder, self.job, of)
         self.pending.extend(number for number in range(1, of + 1) if number not in self.done)
         if not self.pending:
             return

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -36,6 +35,7 @@ from docreduce.engine.opening import (
     mark_committed,
     open_ledger,
     opening_notes,
+    published,
     spread,
 )
 from docreduce.engine.session import Session, open_session
@@ -45,6 +45,7 @@ from docreduce.readers import Discovered, close_sandboxes, discover, slices
 from docreduce.results import DatasetWriter, DocumentRow, Unchanged
 from docreduce.results.schema import TableSpec
 from docreduce.settings import LimitSettings
+from docreduce.storage import is_address, parse_address
 from docreduce.values import Cause
 from docreduce.values.columns import pinned_for, schema_from_json, schema_to_json
 from docreduce.values.errors import DocumentError, MachineError
@@ -71,6 +72,8 @@ def run_job(
     anything is sent, MachineError where nothing could be committed. Not to be called inside a running loop."""
     discovered = discover(job.input, options.shard.whole_output if options.shard else job.output.path)
     open_session(job)  # whatever can be refused is refused before a file is made
+    if remote := is_address(job.output.path):
+        parse_address(job.output.path).check()
     with open_ledger(job, options) as ledger:
         mark_committed(ledger, job)
         session = open_session(job, ledger)
@@ -78,6 +81,8 @@ def run_job(
         run = Run(session, options, ledger, carriers, discovered, listen)
         for meter, settings in zip(session.meters, session.settings, strict=True):
             carriers[carrier_key(meter)] = carrier_of(session, meter, settings, lambda said: run.listen(Noted(said)))
+        if remote:
+            run.listen(Noted(f"runs are made in {job.output.folder} and uploaded to {job.output.path}"))
         for note in opening_notes(ledger, session):
             run.listen(Noted(note))
         run.batched = open_batched(session, ledger, run.listen, wait=options.wait)
@@ -86,7 +91,8 @@ def run_job(
             run.desk.add_line(run.batched.line)
             run.desk.take_up(run.batched.out)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            return runner.run(run.execute(steer))
+            manifest = runner.run(run.execute(steer))
+    return published(manifest, job) if remote else manifest
 
 
 def exit_code(manifest: dict[str, Any]) -> int:
@@ -254,11 +260,11 @@ class Run:
         if options.sample is not None:
             limited = iter(spread(limited, options.sample, job.sha256))
         limited = with_column(limited, job.reduce)
-        place = Path(job.output.path) / "origins" / f"{self.run_id}.parquet"
+        place = job.output.folder / "origins" / f"{self.run_id}.parquet"
         with (
             nullcontext() if options.shard is None else Origins(place) as origins,
             DatasetWriter(
-                Path(job.output.path),
+                job.output.folder,
                 job.name,
                 self.run_id,
                 tables=self._tables,

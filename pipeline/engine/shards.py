@@ -23,13 +23,13 @@ from docreduce.config import Job
 from docreduce.desk import SEGMENTS
 from docreduce.readers import Share, Slice, UniqueIds, Unread
 from docreduce.settings import LimitSettings
-from docreduce.storage import machine_errors
+from docreduce.storage import is_address, machine_errors
 from docreduce.values import Document
 from docreduce.values.errors import JobError
 from docreduce.values.money import pusd, usd
 
 __all__ = [
-    "FOLDER", "Origins", "Shard", "ledger_on", "parse_shard", "segments_of", "shard_folder",
+    "FOLDER", "Origins", "Shard", "check_shared", "ledger_on", "parse_shard", "segments_of", "shard_folder",
     "sharded", "share_of",
 ]  # fmt: skip
 
@@ -102,7 +102,7 @@ def segments_of(folder: Path) -> Path:
 def ledger_on(scratch: str | None, whole: Job, number: int, of: int) -> Path | None:
     """Where a shard's ledger lies on this machine's disk; None: in the output. Raises JobError where the shard has its
     ledger otherwise than so until now: it would be paid for again."""
-    output = Path(whole.output.path)
+    output = whole.output.folder
     folder = shard_folder(output, number, of)
     if scratch is None:
         if segments_of(folder).is_dir():
@@ -117,12 +117,19 @@ def ledger_on(scratch: str | None, whole: Job, number: int, of: int) -> Path | N
     return Path(scratch) / name / f"{number}-of-{of}" / "ledger.sqlite"
 
 
+def check_shared(job: Job) -> None:
+    """Raises JobError for an output that shards cannot share."""
+    if is_address(job.output.path):
+        raise JobError("output.path: shards are merged in a folder, not at an address", hint="Name a shared folder.")
+
+
 def sharded(job: Job, number: int, of: int, at_once: int | None = None) -> tuple[Job, Shard]:
     """The job of one shard of `job`, and the shard. Raises JobError for a limit that is too small to be divided,
     and for groups, of which no shard has all documents."""
     if job.reduce is not None:
         hint = "Leave [reduce] out, or run the job as a whole."
         raise JobError("reduce: a shard has a part of the documents only, and no group is whole in it", hint=hint)
+    check_shared(job)
     at_once = min(at_once or of, of)
     cap = job.budget.max_cost_usd
     cap_pusd = None if cap is None else share_of(pusd(cap), number, of)
@@ -137,7 +144,7 @@ def sharded(job: Job, number: int, of: int, at_once: int | None = None) -> tuple
         cap_pusd=cap_pusd,
     )
     fallback = [each.model_copy(update={"limits": _limits(each.limits, shard)}) for each in job.model.fallback]
-    output = str(shard_folder(Path(job.output.path), number, of))
+    output = str(shard_folder(job.output.folder, number, of))
     changed: dict[str, Any] = {
         "limits": _limits(job.limits, shard),
         "model": job.model.model_copy(update={"fallback": fallback}),

@@ -63,7 +63,7 @@ def settings_sha256(session: Session) -> str:
 def open_takeover(session: Session, *, reuse: bool, answered_only: bool) -> Takeover:
     """Against the last complete run of the session's job. `reuse`: results may be taken over; `answered_only`: not of
     documents that are partial."""
-    found = last_complete(Path(session.job.output.path) / session.job.name)
+    found = last_complete(session.job.output.folder / session.job.name)
     previous = None if found is None else Previous.open(*found)
     if previous is None:
         return Takeover()

@@ -87,6 +87,7 @@ class _Search:
         self._refused: dict[str, str] = {}  # the reason by path: a folder named twice is counted once
         self._folders: dict[str, str] = {}
         self._selection = Selection(settings)
+        self._output_address = output.rstrip("/") if output and is_address(output) else None
         self._output = output and os.path.realpath(output)
 
     def left_out(self) -> Counter[str]:
@@ -130,7 +131,11 @@ class _Search:
         for key in keys:
             source = f"{address.root}/{key}"
             reason = None if key == address.key else self._selection.refusal(key.removeprefix(below))
-            if reason is None or (named and reason in ("hidden", "unknown kind")):
+            if named and reason in ("hidden", "unknown kind"):
+                reason = None
+            if self._output_address and _within(source, self._output_address):
+                reason = "output folder"
+            if reason is None:
                 self.found[source] = source
                 count += 1
             else:

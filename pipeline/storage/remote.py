@@ -26,7 +26,7 @@ from docreduce.values.errors import DocumentError, JobError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Address", "fetched", "is_address", "parse_address"]
+__all__ = ["Address", "fetched", "is_address", "open_store", "parse_address", "reason"]
 
 RETRIES = 4
 RETRY_S = 60
@@ -67,7 +67,7 @@ class Address:
         or what fits a glob. A web server cannot be asked: the address itself is the object, there or not.
 
         Raises JobError where the store does not answer, or refuses."""
-        store = _store(self.root)
+        store = open_store(self.root)
         if self.scheme not in _STORES:
             if self.is_folder:
                 message = f"{self.root}/{self.key}: what lies on a web server cannot be listed"
@@ -85,6 +85,14 @@ class Address:
             below = "/".join(parts[: magic[0]] if magic else parts)
             keys = sorted(each["path"] for page in obstore.list(store, below or None) for each in page)
         return below, [key for key in keys if not magic or _fits(key.split("/"), parts)]
+
+    def check(self) -> None:
+        """Raises JobError where its store cannot be opened, or what lies below it not be listed."""
+        store = open_store(self.root)
+        import obstore
+
+        with _asked(f"{self.root}/{self.key}"):
+            next(iter(obstore.list(store, self.key or None, chunk_size=1)), None)
 
 
 def parse_address(path: str) -> Address:
@@ -117,7 +125,7 @@ def fetched(path: str, max_bytes: int) -> Iterator[Path]:
     import obstore
 
     address = parse_address(path)
-    store = _store(address.root)
+    store = open_store(address.root)
     with tempfile.NamedTemporaryFile(suffix=PurePosixPath(address.key).suffix[:20]) as file:
         with _failed():
             found = obstore.get(store, address.key)
@@ -160,7 +168,7 @@ def _too_large(max_bytes: int) -> DocumentError:
     return DocumentError(message, kind="too_large", hint="Raise input.max_document_mb or split the file.")
 
 
-def _store(root: str) -> ObjectStore:
+def open_store(root: str) -> ObjectStore:
     """The store at a root, as the environment says how to reach it. Raises JobError without the extra."""
     try:
         from obstore.store import HTTPStore, from_url
@@ -194,7 +202,7 @@ def _asked(place: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError, ValueError) as error:
-        raise JobError(f"{place}: {_reason(error)}", hint=_HINT) from error
+        raise JobError(f"{place}: {reason(error)}", hint=_HINT) from error
 
 
 @contextlib.contextmanager
@@ -205,10 +213,10 @@ def _failed() -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError, ValueError) as error:
-        raise DocumentError(_reason(error), kind="remote") from error
+        raise DocumentError(reason(error), kind="remote") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What went wrong, in one line without the query of any address: it may be signed."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 

@@ -143,9 +143,10 @@ def test_an_address_that_cannot_be_read_is_an_error_of_the_job_without_its_secre
     assert caught.value.exit_code == 2
 
 
-def test_results_at_an_address_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["https://host/out", "ftp://host/out", "s3://", "s3://key@bucket/out"])
+def test_results_at_an_address_that_takes_none_are_refused(tmp_path: Path, path: str) -> None:
     job = tmp_path / "job.toml"
-    job.write_text('name = "n"\nkind = "summarize"\n[input]\npaths = ["x"]\n[output]\npath = "s3://bucket/out"\n')
+    job.write_text(f'name = "n"\nkind = "summarize"\n[input]\npaths = ["x"]\n[output]\npath = "{path}"\n')
     with pytest.raises(JobError, match=r"output\.path"):
         load_job(job)
 
