@@ -169,7 +169,8 @@ def _too_large(max_bytes: int) -> DocumentError:
 
 
 def open_store(root: str) -> ObjectStore:
-    """The store at a root, as the environment says how to reach it. Raises JobError without the extra."""
+    """The store at a root, as the environment says how to reach it. Raises JobError without the extra, and where it
+    says too little or wrong."""
     try:
         from obstore.store import HTTPStore, from_url
     except ImportError as error:
@@ -191,7 +192,8 @@ def open_store(root: str) -> ObjectStore:
             "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=15), "base": 2},
         },
     }
-    return from_url(root, **given) if scheme in _STORES else HTTPStore.from_url(root, **given)
+    with _asked(root):
+        return from_url(root, **given) if scheme in _STORES else HTTPStore.from_url(root, **given)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_a_path_that_names_nothing_is_an_error_of_the_job_that_names_it(tree: Pa
         found(tree / "a.md", name)
     assert name.partition("://")[0] in caught.value.message
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/in/", "https://host/a.txt"])
+def test_an_address_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(JobError) as caught:
+        found(path)
+    assert "docreduce[remote]" in caught.value.hint
 
 
 def test_a_password_that_is_not_there_is_an_error_of_the_job(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

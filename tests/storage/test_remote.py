@@ -143,6 +143,20 @@ def test_an_address_that_cannot_be_read_is_an_error_of_the_job_without_its_secre
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("address", ["az://container/a.txt", "gs://bucket/a.txt"])
+def test_an_environment_that_does_not_say_how_to_reach_a_store_is_an_error_of_the_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    (tmp_path / "account.json").write_text('{"private_key": "secret"}')
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(JobError, match=address[:5]) as caught:
+        discover(InputSettings(paths=[address]))
+    assert "secret" not in caught.value.message
+    assert len(caught.value.message.splitlines()) == 1
+
+
 @pytest.mark.parametrize("path", ["https://host/out", "ftp://host/out", "s3://", "s3://key@bucket/out"])
 def test_results_at_an_address_that_takes_none_are_refused(tmp_path: Path, path: str) -> None:
     job = tmp_path / "job.toml"
