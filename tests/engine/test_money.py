@@ -20,8 +20,8 @@ WHOLE = RunOptions()
 @pytest.mark.parametrize(
     ("usage", "halts"),
     [
-        (Usage(input_tokens=0, output_tokens=0), True),
-        (Usage(input_tokens=0, output_tokens=5), True),
+        (Usage(input_tokens=0, output_tokens=0), False),
+        (Usage(input_tokens=0, output_tokens=5), False),
         (Usage(input_tokens=10**15, output_tokens=5), True),
         (Usage(input_tokens=10, output_tokens=10**15), True),
         (Usage(input_tokens=2**63, output_tokens=2**63), True),
@@ -29,7 +29,7 @@ WHOLE = RunOptions()
         (USAGE, False),
     ],
 )
-def test_usage_that_cannot_be_is_booked_at_its_bound_and_halts_a_run_with_a_cap(
+def test_usage_that_cannot_be_is_booked_at_its_bound_and_too_much_halts_a_run_with_a_cap(
     tmp_path: Path, usage: Usage, halts: bool
 ) -> None:
     cap = 100 * BOUND
@@ -46,9 +46,10 @@ def test_usage_that_cannot_be_is_booked_at_its_bound_and_halts_a_run_with_a_cap(
     if halts:
         assert len(played.sent) <= 3, "calls that were reserved already, and none after them"
         assert decides.halted is not None
-        assert any(word in decides.halted.message for word in ("billed", "which cannot be"))
+        assert any(word in decides.halted.message for word in ("billed", "too much to be true"))
     else:
-        assert decides.budget.charged == 20 * COST
+        booked = (20 * COST, 0) if usage == USAGE else (0, 20 * BOUND)  # none for something: unknown, and a cap bites
+        assert (decides.budget.charged, decides.budget.unknown) == booked
 
 
 def test_a_sum_of_what_nobody_can_believe_does_not_overflow_and_the_ledger_opens_again(tmp_path: Path) -> None:
