@@ -41,6 +41,10 @@ Retry: TypeAlias = Literal["transient", "all", "never"]
 StructuredOutput: TypeAlias = Literal["tools", "json_schema", "json_object", "prompt"]
 
 
+_FORMATS = ("csv", "jsonl")
+"""What is written beside Parquet in the same folder."""
+
+
 def state_folder(address: str) -> Path:
     """The folder of the user's own state (XDG) where runs are made whose results go to `address`."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
@@ -213,8 +217,8 @@ class OutputSettings(Table):
 
     path: str = Field("results", description="A folder; or s3://, gs://, az://: uploaded there once written.")
     csv: bool = Field(False, description='As "csv" in also.')
-    also: list[Literal["csv", "jsonl"]] = Field(
-        default_factory=list, description="csv, jsonl: documents and records in these formats, too."
+    also: list[str] = Field(
+        default_factory=list, description="csv, jsonl, delta://FOLDER: documents and records in these formats, too."
     )
     report: bool = Field(True, description="Write report.html beside the results.")
     promote: str | None = Field(
@@ -225,7 +229,17 @@ class OutputSettings(Table):
     @property
     def formats(self) -> list[str]:
         """What is written beside Parquet, each once."""
-        return list(dict.fromkeys([*(["csv"] if self.csv else []), *self.also]))
+        return list(dict.fromkeys([*(["csv"] if self.csv else []), *(each for each in self.also if each in _FORMATS)]))
+
+    @property
+    def deltas(self) -> list[str]:
+        """Where Delta tables are written, each once, with `delta://` before it."""
+        return list(dict.fromkeys(each for each in self.also if each not in _FORMATS))
+
+    @property
+    def places(self) -> list[str]:
+        """All folders and addresses that results are written to: none of it is input."""
+        return [self.path, *(each.removeprefix("delta://") for each in self.deltas)]
 
     @property
     def folder(self) -> Path:
@@ -239,6 +253,14 @@ class OutputSettings(Table):
         if "://" in path and not re.match(r"(s3|gs|az)://[^/@?#]+(/|$)", path):
             raise ValueError("results go to a local folder, or to s3://bucket/…, gs://bucket/… or az://container/…")
         return path
+
+    @field_validator("also")
+    @classmethod
+    def _are_formats(cls, also: list[str]) -> list[str]:
+        for each in also:
+            if each not in _FORMATS and not re.match(r"delta://((s3|gs|az)://)?[^@?#:]+$", each):
+                raise ValueError(f"{each!r} is none of csv, jsonl, delta://FOLDER, delta://s3://BUCKET/PREFIX")
+        return also
 
     @field_validator("promote")
     @classmethod

@@ -272,7 +272,7 @@ def estimate_job(
     `fresh`: as if nothing were answered. `compare`: other models, as NAME or PROVIDER/NAME, under "compare": the same
     documents with their own windows, tokenizers and prices, or why not. `by_document`: the dearest documents too.
     Documents that cannot be read are counted in `unreadable`. Raises JobError as the run does."""
-    discovered = discover(job.input, job.output.path)
+    discovered = discover(job.input, *job.output.places)
     with Ledger.view(job.output.folder / "ledger.sqlite") as ledger:
         session = open_session(job, ledger)
         if exact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
@@ -22,13 +22,13 @@ from docreduce.engine.shards import Shard, segments_of
 from docreduce.models.meter import Meter
 from docreduce.providers import open_provider
 from docreduce.settings import EndpointSettings
-from docreduce.storage import publish
+from docreduce.storage import check_delta, is_address, parse_address, publish, write_delta
 from docreduce.values import Document
 from docreduce.values.errors import MachineError
 from docreduce.values.money import money
 
 __all__ = [
-    "RunOptions", "carrier_key", "carrier_of", "line_of", "mark_committed", "open_ledger",
+    "RunOptions", "carrier_key", "carrier_of", "check_places", "line_of", "mark_committed", "open_ledger",
     "opening_notes", "published", "spread",
 ]  # fmt: skip
 
@@ -125,15 +125,30 @@ def mark_committed(ledger: Ledger, job: Job) -> None:
             ledger.end_run(run_id, "limited" if manifest.get("limited") else str(manifest["status"]), time.time())
 
 
-def published(manifest: dict[str, Any], job: Job) -> dict[str, Any]:
-    """The manifest once all committed runs of the job are at its address; `dropped` says where they are not."""
-    try:
-        publish(job.output.folder / job.name, job.output.path)
-    except MachineError as error:
-        told = f"{error.message} (the results stand here; the same command uploads them)"
-        lost = [*manifest.get("dropped", ()), {"format": job.output.path, "error": told}]
-        return {**manifest, "dropped": lost}
-    return manifest
+def check_places(job: Job) -> None:
+    """Raises JobError where results cannot go where the job says, as far as asking tells."""
+    if is_address(job.output.path):
+        parse_address(job.output.path).check()
+    for path in job.output.deltas:
+        check_delta(path)
+
+
+def published(manifest: dict[str, Any], job: Job, names: Sequence[str]) -> dict[str, Any]:
+    """The manifest once all committed runs of the job are at its address, and the tables `names` of one that `latest`
+    names in its Delta tables; `dropped` says where they are not."""
+    dropped = list(manifest.get("dropped", ()))
+    if is_address(job.output.path):
+        try:
+            publish(job.output.folder / job.name, job.output.path)
+        except MachineError as error:
+            told = f"{error.message} (the results stand here; the same command uploads them)"
+            dropped.append({"format": job.output.path, "error": told})
+    for path in job.output.deltas if manifest.get("run_dir") and manifest.get("promoted") else ():
+        try:
+            write_delta(Path(manifest["run_dir"]), names, path)
+        except MachineError as error:
+            dropped.append({"format": path, "error": error.message})
+    return {**manifest, "dropped": dropped} if dropped else manifest
 
 
 def spread(reads: Iterator[Read], number: int, seed: str) -> list[Read]:

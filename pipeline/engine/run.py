@@ -31,6 +31,7 @@ from docreduce.engine.opening import (
     RunOptions,
     carrier_key,
     carrier_of,
+    check_places,
     line_of,
     mark_committed,
     open_ledger,
@@ -45,7 +46,7 @@ from docreduce.readers import Discovered, close_sandboxes, discover, slices
 from docreduce.results import DatasetWriter, DocumentRow, Unchanged
 from docreduce.results.schema import TableSpec
 from docreduce.settings import LimitSettings
-from docreduce.storage import is_address, parse_address
+from docreduce.storage import is_address
 from docreduce.values import Cause
 from docreduce.values.columns import pinned_for, schema_from_json, schema_to_json
 from docreduce.values.errors import DocumentError, MachineError
@@ -70,10 +71,9 @@ def run_job(
 
     `listen` hears what happens, in the thread of the run; `steer` is entered while it runs. Raises JobError before
     anything is sent, MachineError where nothing could be committed. Not to be called inside a running loop."""
-    discovered = discover(job.input, options.shard.whole_output if options.shard else job.output.path)
+    discovered = discover(job.input, *([options.shard.whole_output] if options.shard else job.output.places))
     open_session(job)  # whatever can be refused is refused before a file is made
-    if remote := is_address(job.output.path):
-        parse_address(job.output.path).check()
+    check_places(job)
     with open_ledger(job, options) as ledger:
         mark_committed(ledger, job)
         session = open_session(job, ledger)
@@ -81,7 +81,7 @@ def run_job(
         run = Run(session, options, ledger, carriers, discovered, listen)
         for meter, settings in zip(session.meters, session.settings, strict=True):
             carriers[carrier_key(meter)] = carrier_of(session, meter, settings, lambda said: run.listen(Noted(said)))
-        if remote:
+        if is_address(job.output.path):
             run.listen(Noted(f"runs are made in {job.output.folder} and uploaded to {job.output.path}"))
         for note in opening_notes(ledger, session):
             run.listen(Noted(note))
@@ -92,7 +92,7 @@ def run_job(
             run.desk.take_up(run.batched.out)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             manifest = runner.run(run.execute(steer))
-    return published(manifest, job) if remote else manifest
+    return published(manifest, job, ["documents", *(name for name, spec in run.tables.items() if spec.kept)])
 
 
 def exit_code(manifest: dict[str, Any]) -> int:
@@ -267,7 +267,7 @@ class Run:
                 job.output.folder,
                 job.name,
                 self.run_id,
-                tables=self._tables,
+                tables=self.tables,
                 also=job.output.formats,
                 pinned=self.pinned,
             ) as writer,
@@ -313,7 +313,7 @@ class Run:
         return {**orjson.loads((run_dir / "run.json").read_bytes()), "run_dir": str(run_dir)}
 
     @property
-    def _tables(self) -> dict[str, TableSpec]:
+    def tables(self) -> dict[str, TableSpec]:
         """The kind's own tables of this run."""
         work = self.session.work
         return {**work.tables, **({"groups": work.groups} if self.groups is not None and work.groups else {})}

@@ -121,6 +121,8 @@ def check_shared(job: Job) -> None:
     """Raises JobError for an output that shards cannot share."""
     if is_address(job.output.path):
         raise JobError("output.path: shards are merged in a folder, not at an address", hint="Name a shared folder.")
+    for path in job.output.deltas:
+        raise JobError(f"output.also: {path}: no shard writes Delta tables", hint="Leave it out; write the merged run.")
 
 
 def sharded(job: Job, number: int, of: int, at_once: int | None = None) -> tuple[Job, Shard]:

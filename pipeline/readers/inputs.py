@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -57,8 +57,8 @@ class Selection:
         return None if is_known(path) else "unknown kind"
 
 
-def discover(settings: InputSettings, output: str | None = None) -> Discovered:
-    """All files that `settings.paths` name, without those of the folder `output`. A file named twice, by any path or
+def discover(settings: InputSettings, *outputs: str) -> Discovered:
+    """All files that `settings.paths` name, without those of the folders `outputs`. A file named twice, by any path or
     link, comes once; hard links are files of their own.
 
     A file named on its own, or by a glob whose last part is more than `*`, is read whatever its name.
@@ -67,7 +67,7 @@ def discover(settings: InputSettings, output: str | None = None) -> Discovered:
     if settings.password_env and settings.password_env not in os.environ:
         hint = "Set it, or leave the key out where nothing is encrypted."
         raise JobError(f"input.password_env: the variable {settings.password_env} is not set", hint=hint)
-    search = _Search(settings, output)
+    search = _Search(settings, outputs)
     problems: list[JobError] = []
     for path in settings.paths:
         try:
@@ -82,13 +82,12 @@ def discover(settings: InputSettings, output: str | None = None) -> Discovered:
 
 
 class _Search:
-    def __init__(self, settings: InputSettings, output: str | None) -> None:
+    def __init__(self, settings: InputSettings, outputs: Sequence[str]) -> None:
         self.found: dict[str, str] = {}  # by the real path
         self._refused: dict[str, str] = {}  # the reason by path: a folder named twice is counted once
         self._folders: dict[str, str] = {}
         self._selection = Selection(settings)
-        self._output_address = output.rstrip("/") if output and is_address(output) else None
-        self._output = output and os.path.realpath(output)
+        self._outputs = [each.rstrip("/") if is_address(each) else os.path.realpath(each) for each in outputs]
 
     def left_out(self) -> Counter[str]:
         accepted = set(self.found.values())
@@ -104,7 +103,7 @@ class _Search:
             return self._add_address(path)
         place = os.path.expanduser(path)  # noqa: PTH111 - the name must stay as the user wrote it: no `./` lost
         if os.path.isdir(place):  # noqa: PTH112
-            return sum(self._take(name, place) for name in _walk(place, self._output))
+            return sum(self._take(name, place) for name in _walk(place, self._outputs))
         if os.path.lexists(place):
             if _kind(place) != "file":
                 raise JobError(f"input.paths: {shown(place)}: no regular file that can be read", hint=_HINT)
@@ -133,7 +132,7 @@ class _Search:
             reason = None if key == address.key else self._selection.refusal(key.removeprefix(below))
             if named and reason in ("hidden", "unknown kind"):
                 reason = None
-            if self._output_address and _within(source, self._output_address):
+            if self._is_output(source):
                 reason = "output folder"
             if reason is None:
                 self.found[source] = source
@@ -141,6 +140,9 @@ class _Search:
             else:
                 self._refused[source] = reason
         return count
+
+    def _is_output(self, place: str) -> bool:
+        return any(_within(place, output) for output in self._outputs)
 
     def _real(self, name: str) -> str:
         """As os.path.realpath, which asks for each folder of a path again."""
@@ -159,7 +161,7 @@ class _Search:
         kind, real = _kind(name), self._real(name)
         if kind != "file":
             reason = kind
-        elif self._output and _within(real, self._output):
+        elif self._is_output(real):
             reason = "output folder"
         elif not _within(real, self._real(root)):
             reason = "link out of the input"
@@ -178,7 +180,7 @@ class _Search:
         return 1
 
 
-def _walk(folder: str, output: str | None) -> Iterator[str]:
+def _walk(folder: str, outputs: Collection[str]) -> Iterator[str]:
     """The entries below a folder that are no folders themselves; a hidden, linked or output folder is one entry."""
 
     def refuse(error: OSError) -> None:
@@ -189,7 +191,7 @@ def _walk(folder: str, output: str | None) -> Iterator[str]:
         closed = {
             name
             for name, path in paths.items()
-            if name.startswith(".") or os.path.islink(path) or (output and os.path.realpath(path) == output)  # noqa: PTH114
+            if name.startswith(".") or os.path.islink(path) or os.path.realpath(path) in outputs  # noqa: PTH114
         }
         folders[:] = [name for name in folders if name not in closed]
         yield from (os.path.join(place, name) for name in [*names, *closed])  # noqa: PTH118
