@@ -220,6 +220,9 @@ class OutputSettings(Table):
     also: list[str] = Field(
         default_factory=list, description="csv, jsonl, delta://FOLDER: documents and records in these formats, too."
     )
+    ledger: str | None = Field(
+        None, description="Where what was paid for is kept, on a local disk; default: ledger.sqlite in the folder."
+    )
     report: bool = Field(True, description="Write report.html beside the results.")
     promote: str | None = Field(
         None, description="When `latest` moves, over statuses: ok >= 0.99; default: a complete run."
@@ -230,6 +233,11 @@ class OutputSettings(Table):
     def formats(self) -> list[str]:
         """What is written beside Parquet, each once."""
         return list(dict.fromkeys([*(["csv"] if self.csv else []), *(each for each in self.also if each in _FORMATS)]))
+
+    @property
+    def ledger_path(self) -> Path:
+        """The file that holds what was paid for."""
+        return self.folder / "ledger.sqlite" if self.ledger is None else Path(self.ledger)
 
     @property
     def deltas(self) -> list[str]:
@@ -253,6 +261,13 @@ class OutputSettings(Table):
         if "://" in path and not re.match(r"(s3|gs|az)://[^/@?#]+(/|$)", path):
             raise ValueError("results go to a local folder, or to s3://bucket/…, gs://bucket/… or az://container/…")
         return path
+
+    @field_validator("ledger")
+    @classmethod
+    def _is_local(cls, ledger: str | None) -> str | None:
+        if ledger is not None and "://" in ledger:
+            raise ValueError("a ledger lies on a local disk: name a file")
+        return ledger
 
     @field_validator("also")
     @classmethod

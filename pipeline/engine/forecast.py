@@ -273,7 +273,7 @@ def estimate_job(
     documents with their own windows, tokenizers and prices, or why not. `by_document`: the dearest documents too.
     Documents that cannot be read are counted in `unreadable`. Raises JobError as the run does."""
     discovered = discover(job.input, *job.output.places)
-    with Ledger.view(job.output.folder / "ledger.sqlite") as ledger:
+    with Ledger.view(job.output.ledger_path) as ledger:
         session = open_session(job, ledger)
         if exact:
             session = counted_session(session, ledger, Reads(slices(discovered.sources, job.input, None), job.input))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +23,9 @@ from docreduce.engine.shards import Shard, segments_of
 from docreduce.models.meter import Meter
 from docreduce.providers import open_provider
 from docreduce.settings import EndpointSettings
-from docreduce.storage import check_delta, is_address, parse_address, publish, write_delta
+from docreduce.storage import check_delta, is_address, machine_errors, parse_address, publish, write_delta
 from docreduce.values import Document
-from docreduce.values.errors import MachineError
+from docreduce.values.errors import JobError, MachineError
 from docreduce.values.money import money
 
 __all__ = [
@@ -112,9 +113,23 @@ def opening_notes(ledger: Ledger, session: Session) -> Iterator[str]:
 def open_ledger(job: Job, options: RunOptions) -> Ledger:
     """The ledger of the run. One that does not lie in the output is copied there, in segments."""
     output = job.output.folder
-    if options.ledger is None:
-        return Ledger.open(output / "ledger.sqlite")
-    return Ledger.open(options.ledger, segments_of(output))
+    if options.ledger is not None:
+        return Ledger.open(options.ledger, segments_of(output))
+    if job.output.ledger is not None:
+        _link(output / "ledger.sqlite", job.output.ledger_path)
+    return Ledger.open(job.output.ledger_path)
+
+
+def _link(usual: Path, place: Path) -> None:
+    """Let the `usual` place of a ledger lead to `place`, for commands that know the output alone. Raises JobError where
+    there is another ledger: what that holds would be paid for again."""
+    with machine_errors(usual):
+        if os.path.lexists(usual) and usual.resolve() != place.resolve():
+            hint = f"Move it to {place} while no run goes on, or leave output.ledger out."
+            raise JobError(f"output.ledger: {usual} is the ledger until now", hint=hint)
+        if not os.path.lexists(usual) and usual.absolute() != place.absolute():
+            usual.parent.mkdir(parents=True, exist_ok=True)
+            usual.symlink_to(place.absolute())
 
 
 def mark_committed(ledger: Ledger, job: Job) -> None:

@@ -121,6 +121,9 @@ def check_shared(job: Job) -> None:
     """Raises JobError for an output that shards cannot share."""
     if is_address(job.output.path):
         raise JobError("output.path: shards are merged in a folder, not at an address", hint="Name a shared folder.")
+    if job.output.ledger is not None:
+        hint = "Leave it out; --scratch DIR keeps ledgers on the disks of the machines."
+        raise JobError("output.ledger: each shard has a ledger of its own", hint=hint)
     for path in job.output.deltas:
         raise JobError(f"output.also: {path}: no shard writes Delta tables", hint="Leave it out; write the merged run.")
 

@@ -139,9 +139,11 @@ class _Reading:
 
     def address(self, source: str) -> Iterator[Document | Unread]:
         """The documents of an object in a store, fetched first."""
+        by_name = format_of(source, b"", tuple)
+        bound = self.options.max_bytes if isinstance(by_name, FileFormat) else None  # tables and archives are streamed
         with contextlib.ExitStack() as held:
             try:
-                path = held.enter_context(fetched(source, self.options.max_bytes))
+                path = held.enter_context(fetched(source, bound))
             except DocumentError as error:
                 yield left_out(source, error)
                 return

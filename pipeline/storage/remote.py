@@ -117,10 +117,11 @@ def parse_address(path: str) -> Address:
 
 
 @contextlib.contextmanager
-def fetched(path: str, max_bytes: int) -> Iterator[Path]:
+def fetched(path: str, max_bytes: int | None) -> Iterator[Path]:
     """The object at an address as a file that lies here until the block ends.
 
-    Raises DocumentError for an object that cannot be had whole, that changed meanwhile or holds more than `max_bytes`,
+    Raises DocumentError for an object that cannot be had whole, that changed meanwhile or holds more than `max_bytes`
+    (None: whatever this disk takes),
     MachineError where this disk refuses."""
     import obstore
 
@@ -130,12 +131,12 @@ def fetched(path: str, max_bytes: int) -> Iterator[Path]:
         with _failed():
             found = obstore.get(store, address.key)
             size, pieces = found.meta["size"], found.stream(min_chunk_size=_MEGABYTE)
-            if size > max_bytes:
+            if max_bytes is not None and size > max_bytes:
                 raise _too_large(max_bytes)
         count = 0
         while (piece := _next(store, address.key, pieces, found.meta["e_tag"])) is not None:
             count += len(piece)
-            if count > max_bytes:
+            if max_bytes is not None and count > max_bytes:
                 raise _too_large(max_bytes)
             with machine_errors(Path(file.name)):
                 file.write(piece)

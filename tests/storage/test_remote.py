@@ -23,6 +23,7 @@ from docreduce.values.errors import JobError
 from serving import Server, moto, table
 
 pytest.importorskip("obstore", reason="obstore is not installed")
+TABLE = "text\n" + "The ferry left at nine.\n" * 60_000  # more than one megabyte
 TEXT = "The ferry left at nine. Nobody was hurt. " * 40_000  # more than one piece
 
 
@@ -46,7 +47,7 @@ class _Web(BaseHTTPRequestHandler):
                 return
         wanted = self.headers.get("range")
         start = int(wanted.removeprefix("bytes=").rstrip("-").split("-")[0]) if wanted else 0
-        body = TEXT.encode()
+        body = (TABLE if "rows" in self.path else TEXT).encode()
         self._head(
             206 if wanted else 200, '"second"' if wanted and "changed" in self.path else '"first"', len(body), start
         )
@@ -115,6 +116,13 @@ def test_an_object_that_is_too_large_is_not_fetched(web: str) -> None:
     found = _only(f"{web}/large.txt", max_document_mb=1)
     assert isinstance(found, Unread)
     assert found.error.kind == "too_large"
+
+
+def test_a_table_that_is_larger_than_a_document_may_be_is_read_as_a_local_one(web: str) -> None:
+    given = InputSettings.model_validate({"paths": [f"{web}/rows.csv"], "max_document_mb": 1, "text_column": "text"})
+    (source,) = discover(given).sources
+    found = list(read(source, given))
+    assert [isinstance(row, Document) and row.text for row in found] == ["The ferry left at nine."] * 60_000
 
 
 @pytest.mark.long

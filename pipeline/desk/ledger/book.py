@@ -99,6 +99,7 @@ class Ledger(Store):
 
         Raises MachineError: kind "locked" if another run holds it, else for what the disk or SQLite says."""
         with machine_errors(path):
+            path = path.resolve() if path.is_symlink() else path  # its files beside it lie where it lies
             path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as failed:
             held = failed.enter_context(hold(path))
