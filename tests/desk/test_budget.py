@@ -74,3 +74,4 @@ class Spending(RuleBasedStateMachine):
 
 
 TestSpending = Spending.TestCase
+TestSpending.pytestmark = pytest.mark.long

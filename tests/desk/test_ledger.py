@@ -397,4 +397,5 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
 
 TestLedgerAgainstModel = LedgerAgainstModel.TestCase
+TestLedgerAgainstModel.pytestmark = pytest.mark.long
 TestLedgerAgainstModel.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)

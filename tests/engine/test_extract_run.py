@@ -184,6 +184,7 @@ def test_one_row_in_is_one_row_out_in_order_with_its_columns(folder: Path, packe
     assert calls > 43 if packed == 1 else calls < 15
 
 
+@pytest.mark.long
 def test_a_long_cell_is_chunked_and_an_empty_one_is_skipped(tmp_path: Path) -> None:
     source = DATA / "tables" / "fomc_communications.csv"
     if not source.is_file():

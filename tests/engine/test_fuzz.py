@@ -187,6 +187,7 @@ class DeskMachine(RuleBasedStateMachine):
 
 
 TestDesk = DeskMachine.TestCase
+TestDesk.pytestmark = pytest.mark.long
 TestDesk.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)

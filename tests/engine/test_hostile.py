@@ -33,6 +33,7 @@ def test_text_that_imitates_our_delimiters_arrives_verbatim(lab: Any, tmp_path: 
     assert row["summary"] == " ".join(text.split())
 
 
+@pytest.mark.long
 def test_an_error_that_quotes_a_hostile_name_is_printed_harmless(lab: Any, tmp_path: Path) -> None:
     lab.service.configure()
     case = lab.case("summarize", tmp_path / "no\x1b[2Jsuch\u202e.txt")

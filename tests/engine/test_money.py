@@ -99,6 +99,7 @@ def test_limited_runs_do_not_renew_a_cap(priced: Any) -> None:
     assert manifests[-1]["cost"]["carried_usd"] > 0
 
 
+@pytest.mark.long
 def test_a_run_that_died_between_its_commit_and_its_mark_carries_nothing_into_the_next(
     priced: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ def test_the_key_is_in_no_output_after_success_refusal_or_faults(lab: Any, setti
     assert not rig.secrets_in(case.output, case.log)
 
 
+@pytest.mark.long
 def test_the_key_is_in_no_output_after_a_crash(lab: Any) -> None:
     import rig
 
@@ -42,6 +43,7 @@ def test_the_key_is_in_no_output_after_a_crash(lab: Any) -> None:
     assert not rig.secrets_in(case.output, case.log)
 
 
+@pytest.mark.long
 def test_the_search_for_the_key_finds_it_where_it_is(lab: Any, tmp_path: Path) -> None:
     """A search that finds nothing anywhere would prove nothing: in compressed Parquet, in the ledger, in text."""
     import rig

@@ -110,6 +110,7 @@ def test_a_loop_is_cut_while_the_server_still_sends() -> None:
     assert rejected(looping, stream=True, timeout_s=20).cause == Cause.LOOP
 
 
+@pytest.mark.long
 def test_a_slow_stream_outlives_the_time_out_as_long_as_it_grows() -> None:
     async def slow(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")

@@ -493,6 +493,7 @@ def test_any_response_is_an_answer_or_a_rejection(name: str, status: int, header
 
 @settings(max_examples=300, deadline=None)
 @given(name=st.sampled_from(sorted(DIALECTS)), events=st.lists(BODIES, max_size=6), cut=st.integers(1, 40))
+@pytest.mark.long
 def test_any_stream_is_an_answer_or_a_rejection(name: str, events: list[bytes], cut: int) -> None:
     raw = b"".join(b"data: " + event + b"\n\n" for event in events)
     head = HttpResponse(status=200, headers={}, body=b"", received_at=NOW)

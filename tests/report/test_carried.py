@@ -25,6 +25,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("kind", ["summarize", "extract"])
+@pytest.mark.long
 def test_every_view_of_a_run_works_whatever_was_kept(tmp_path: Path, kind: str) -> None:
     pq.write_table(pa.table(COLUMNS), tmp_path / "t.parquet")
     (tmp_path / "s.json").write_text(json.dumps({"type": "object", "properties": {"name": {"type": "string"}}}))

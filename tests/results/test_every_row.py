@@ -32,6 +32,7 @@ def job(folder: Path, kind: str, own: dict[str, Any], **tables: Any) -> dict[str
 
 @settings(max_examples=15, deadline=None)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=12), rows=st.sampled_from([1, 3]))
+@pytest.mark.long
 def test_rows_of_any_text_come_back_each_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str | None], rows: int
 ) -> None:

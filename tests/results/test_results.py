@@ -529,6 +529,7 @@ def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.long
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path, rows: int) -> None:
     code = f"""
         import os, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

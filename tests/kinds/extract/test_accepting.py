@@ -198,6 +198,7 @@ def last(folder: Path) -> dict[str, Any]:
     return {**json.loads((run_dir / "run.json").read_bytes()), "run_dir": str(run_dir)}
 
 
+@pytest.mark.long
 def test_a_run_marks_what_it_accepts_and_says_by_which_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with serving(answer, tokenizer="bytes") as server:

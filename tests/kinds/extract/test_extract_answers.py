@@ -240,6 +240,7 @@ def test_a_pathological_pattern_takes_no_time_to_speak_of():
 
 
 @given(st.text(alphabet='{}[]",:\\ \nitemsnameé1', max_size=60) | st.text(max_size=60))
+@pytest.mark.long
 def test_any_words_are_items_or_an_error_that_says_why(text):
     try:
         items = items_of(text)

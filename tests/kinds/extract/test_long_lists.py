@@ -191,6 +191,7 @@ def test_what_a_service_drops_is_named_and_nothing_else_is_lost() -> None:
     assert not bag(found(result)) - bag(planted)
 
 
+@pytest.mark.long
 def test_rows_that_a_service_leaves_out_are_found_in_further_passes_with_what_they_cost() -> None:
     text, planted = table(200, twice=False)
     service = Hostile("markdown", 2000, omits=0.2)
