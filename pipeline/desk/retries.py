@@ -13,6 +13,8 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 ACCIDENT_BACKOFF_S = 0.5
 """One call's failure among many that are answered says nothing of the service: it is not waited out."""
+MUTE_ATTEMPTS = 2
+"""An answer of nothing but thoughts is paid for, and comes again as a rule: it is asked for once more."""
 OUTAGE_ATTEMPTS = 100
 """Attempts a call may make in all where failures of the whole service do not count as its own."""
 LONGEST_WINDOW_S = 65.0
@@ -54,6 +56,8 @@ def again_s(
 
 def _exhausted(ticket: Ticket, reply: Rejection, call: Call, max_attempts: int) -> bool:
     """Whether the call has had its attempts; a rate-limited one is asked until they span the longest window."""
+    if reply.cause is Cause.EMPTY and reply.chars and reply.billing != "free":
+        max_attempts = min(max_attempts, MUTE_ATTEMPTS)
     spans_s = ticket.started_at - (call.began or ticket.started_at)
     return call.counted >= max_attempts and (reply.cause is not Cause.RATE_LIMITED or spans_s >= LONGEST_WINDOW_S)
 

@@ -85,6 +85,7 @@ _MARKS = (
     (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
     (r"<\|channel>thought", r"<channel\|>"),
+    (r"<\|thinking\|>", r"<\|/thinking\|>"),
     (r"<unused94>thought", r"<unused95>"),
     (r"Here(?: is|'s) my thought process:", r"Here(?: is|'s) my response:"),
 )
@@ -104,6 +105,8 @@ _GRANITE = "my thought process:"
 _FRAME = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE)\|>")
 """What some of them put around the answer then."""
 _ANSWER = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL | re.IGNORECASE)
+_BARE = re.compile(r"\A\s*(?:analysis|commentary).*assistant\s?final", re.DOTALL)
+"""Harmony where a server has dropped its marks and left the names of the channels."""
 _HARMONY = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL)
 
 
@@ -175,9 +178,10 @@ def without_thoughts(text: str) -> str:
     if "<|channel|>" in text:
         final = _HARMONY.findall(text)
         return final[-1].strip() if final else ""
-    if not (any(sign in text for sign in "<[◁") or _GRANITE in text) or not _MARK.search(
-        text
-    ):  # most texts, and answers are long
+    if "final" in text and (bare := _BARE.match(text)):
+        return text[bare.end() :].strip()
+    signed = any(sign in text for sign in "<[◁") or _GRANITE in text  # most texts are not, and answers are long
+    if not signed or not _MARK.search(text):
         return text
     rest = _FRAME.sub("", _BLOCK.sub("", text))
     # The opening tag can stand in the template; before JSON there are no thoughts, and prose may speak of tags.

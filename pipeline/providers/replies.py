@@ -37,6 +37,8 @@ def decode(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
     if ok and response.body.lstrip()[:6].startswith((b"data:", b"event:", b": ")):
         return _streamed(dialect, call, response)  # a stream under another name
     body = parse(response.body)
+    if ok and body is None and (events := _lines(response.body)):
+        return _streamed(dialect, call, replace(response, body=events))
     fault = _fault(body, call)
     if fault or not ok:
         usage = dialect.usage(mapping(mapping(body).get("usage")))
@@ -101,7 +103,11 @@ def _why_not(
         return Cause.SERVER_ERROR, f"generation ended in {draft.finish!r}, which ends no whole answer"
     if not text.strip():
         spent = f" after {usage.output_tokens} output tokens" if usage else ""
-        return Cause.EMPTY, _no_room(call, usage) if finish == "length" else f"empty content ({draft.finish}){spent}"
+        if finish == "length":
+            return Cause.EMPTY, _no_room(call, usage)
+        thought = draft.chars + draft.thoughts
+        why = f"nothing but thoughts ({draft.finish}){spent}: turn thinking off, or take a model that thinks less"
+        return Cause.EMPTY, why if thought else f"empty content ({draft.finish}){spent}"
     if finish == "length" and loops(text, structured=call.request.schema is not None):
         return Cause.LOOP, f"the answer repeats itself: …{call.redact(text[-MOST_MESSAGE_CHARS:])[-80:]}"
     return None
@@ -236,6 +242,14 @@ class StreamReader:
             # Usage would have come with the last event.
             words = f"cut early: the answer repeats itself: …{self._call.redact(text[-MOST_MESSAGE_CHARS:])[-80:]}"
             self.reply = rejection(Cause.LOOP, words, self._head)
+
+
+def _lines(body: bytes) -> bytes | None:
+    """JSON objects a line each (NDJSON) as a stream's events; None where the body is none."""
+    lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) < 2 or not all(isinstance(parse(line), dict) for line in lines):
+        return None
+    return b"".join(b"data: %b\n\n" % line.strip() for line in lines)
 
 
 def _fault(body: object, call: Call) -> Fault | None:

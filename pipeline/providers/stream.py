@@ -15,16 +15,21 @@ class Events:
         self._rest: list[bytes] = []  # of a line that is not complete; joined once, so that long lines stay cheap
         self._data: list[bytes] = []
         self._begun = False
+        self._after_return = False  # a line feed that comes next ends no line of its own
 
     def feed(self, part: bytes) -> list[bytes]:
         """The data of each event that ends in `part`."""
+        if b"\r" in part or self._after_return:
+            part = part.removeprefix(b"\n") if self._after_return else part
+            self._after_return = part.endswith(b"\r")
+            part = part.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         head, newline, tail = part.rpartition(b"\n")
         if not newline:
             self._rest.append(part)
             return []
         lines = b"".join((*self._rest, head)).split(b"\n")
         self._rest = [tail]
-        return [data for line in lines if (data := self._line(line.removesuffix(b"\r")))]
+        return [data for line in lines if (data := self._line(line))]
 
     def rest(self) -> list[bytes]:
         """The data of what was not ended by an empty line."""
