@@ -5,6 +5,7 @@ white space, hyphens and ligatures differ between a page and its text."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import unicodedata
@@ -17,9 +18,10 @@ from docreduce.readers.base import MEGABYTE, read_bytes
 from docreduce.readers.layout import Box, characters, lines
 from docreduce.readers.sandbox import sandbox
 from docreduce.settings import InputSettings
+from docreduce.storage import fetched, is_address
 from docreduce.values.errors import DocumentError
 
-__all__ = ["PlacedBox", "Quote", "answer", "boxes_in_pdf", "quote_boxes"]
+__all__ = ["PlacedBox", "Quote", "answer", "boxes_in_pdf", "content_of", "quote_boxes"]
 
 PlacedBox: TypeAlias = tuple[int, float, float, float, float]
 """A page's number, and left, bottom, right, top in points from its lower left corner."""
@@ -31,11 +33,18 @@ which most of it stands."""
 def quote_boxes(source: str, settings: InputSettings, quotes: Sequence[Quote]) -> list[list[PlacedBox]]:
     """The boxes of each quote of the PDF `source`, a box a line; none where it is not found. A quote may
     go on on the next page. Raises DocumentError for a file that cannot be read any more."""
-    raw = read_bytes(Path(source), settings.max_document_mb * MEGABYTE)
+    raw = content_of(source, settings)
     password = os.environ.get(settings.password_env) if settings.password_env else None
     with sandbox(settings) as box:
         (answer,) = box.ask("boxes", orjson.dumps({"password": password, "quotes": quotes}) + b"\n" + raw)
     return [[_placed(*found) for found in quote] for quote in orjson.loads(answer)]
+
+
+def content_of(source: str, settings: InputSettings) -> bytes:
+    """What a file, or an object at an address, holds. Raises DocumentError for one that cannot be read any more."""
+    most = settings.max_document_mb * MEGABYTE
+    with fetched(source, most) if is_address(source) else contextlib.nullcontext(Path(source)) as path:
+        return read_bytes(path, most)
 
 
 def answer(payload: bytes) -> bytes:

@@ -11,12 +11,11 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from docreduce.readers.base import MEGABYTE, read_bytes
-from docreduce.readers.boxes import PlacedBox, Quote, boxes_in_pdf
+from docreduce.readers.base import MEGABYTE
+from docreduce.readers.boxes import PlacedBox, Quote, boxes_in_pdf, content_of
 from docreduce.readers.sandbox import sandbox
 from docreduce.settings import InputSettings
 from docreduce.values.errors import DocumentError
@@ -61,7 +60,7 @@ def evidence_pages(source: str, settings: InputSettings, quotes: Sequence[Quote]
     """The pages of the PDF `source` on which quotes stand, in their order. From the one after MOST_PAGES on, or where
     pictures together have more than 12 MB, they come without a picture. Raises DocumentError for a file that cannot be
     read or drawn any more."""
-    raw = read_bytes(Path(source), settings.max_document_mb * MEGABYTE)
+    raw = content_of(source, settings)
     password = os.environ.get(settings.password_env) if settings.password_env else None
     asked = orjson.dumps({"password": password, "quotes": quotes})
     with sandbox(settings) as box:

@@ -15,14 +15,16 @@ from typing import ClassVar
 import pytest
 from docreduce.config import load_job
 from docreduce.engine.run import RunOptions, exit_code, run_job
-from docreduce.readers import Unread, discover, read
+from docreduce.readers import Unread, discover, evidence_pages, quote_boxes, read
 from docreduce.settings import InputSettings
 from docreduce.storage import is_address, parse_address
 from docreduce.values import Document
 from docreduce.values.errors import JobError
+from pdfs import pdf
 from serving import Server, moto, table
 
 pytest.importorskip("obstore", reason="obstore is not installed")
+PDF = pdf("The old bridge was closed.")
 TABLE = "text\n" + "The ferry left at nine.\n" * 60_000  # more than one megabyte
 TEXT = "The ferry left at nine. Nobody was hurt. " * 40_000  # more than one piece
 
@@ -47,7 +49,7 @@ class _Web(BaseHTTPRequestHandler):
                 return
         wanted = self.headers.get("range")
         start = int(wanted.removeprefix("bytes=").rstrip("-").split("-")[0]) if wanted else 0
-        body = (TABLE if "rows" in self.path else TEXT).encode()
+        body = PDF if "pdf" in self.path else (TABLE if "rows" in self.path else TEXT).encode()
         self._head(
             206 if wanted else 200, '"second"' if wanted and "changed" in self.path else '"first"', len(body), start
         )
@@ -123,6 +125,16 @@ def test_a_table_that_is_larger_than_a_document_may_be_is_read_as_a_local_one(we
     (source,) = discover(given).sources
     found = list(read(source, given))
     assert [isinstance(row, Document) and row.text for row in found] == ["The ferry left at nine."] * 60_000
+
+
+def test_pages_of_an_object_are_shown_as_those_of_a_file(web: str, tmp_path: Path) -> None:
+    (tmp_path / "bridge.pdf").write_bytes(PDF)
+    settings, quotes = InputSettings(paths=["x"]), [(1, "closed")]
+    assert quote_boxes(f"{web}/bridge.pdf", settings, quotes) == quote_boxes(
+        str(tmp_path / "bridge.pdf"), settings, quotes
+    )
+    (page,) = evidence_pages(f"{web}/bridge.pdf", settings, quotes)
+    assert (page.number, len(page.spots), (page.png or b"")[:4]) == (1, 1, b"\x89PNG")
 
 
 @pytest.mark.long
