@@ -184,11 +184,11 @@ def _add_money(calls: pa.Table, money: dict[str, Decimal]) -> None:
 
 def schemas_of(shards: Sequence[ShardTables]) -> tuple[dict[str, pa.Schema], dict[str, pa.Schema]]:
     """The tables' fixed columns, and the carried ones in the order they come in the input, in types that hold all."""
-    first: dict[str, tuple[bytes, int]] = {}
+    first: dict[str, tuple[bytes, int, int]] = {}
     for shard in shards:
         for origin in shard.origin_rows():
-            for name in origin["columns"]:
-                place = (origin["source"], -1 if origin["row"] is None else origin["row"])
+            for at, name in enumerate(origin["columns"]):  # a row may bring several
+                place = (origin["source"], -1 if origin["row"] is None else origin["row"], at)
                 first[name] = min(first.get(name, place), place)
     order = sorted(first, key=lambda name: first[name])
     fixed: dict[str, pa.Schema] = {}

@@ -172,6 +172,22 @@ def test_a_table_that_cannot_be_read_is_a_row_in_one_share(folder: Path, content
     )
 
 
+def test_columns_of_one_row_keep_their_order_whichever_shard_met_one_of_them_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # shards are by address: by these names in every run
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("body,id,stars\nThe ferry left.,7,2\n", encoding="utf-8")
+    for number in range(12):
+        (tmp_path / "in" / f"b{number}.csv").write_text("body,stars\nNobody was hurt.,3\n", encoding="utf-8")
+    tables = {"input": {"paths": ["in"], "text_column": "body"}, "chunking": {"max_tokens": 60}}
+    whole = run_job(load_job(job_file(tmp_path, **tables, output={"path": "whole"})))
+    run_shards(job_file(tmp_path, **tables, output={"path": "out"}), 5)
+    merged = merge_shards(tmp_path / "out")
+    assert merged.run_dir is not None
+    assert rows(merged.run_dir, "documents").column_names == rows(Path(whole["run_dir"]), "documents").column_names
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("of", "kind"), [(2, "summarize"), (5, "summarize"), (3, "extract")])
 def test_the_merged_shards_are_the_rows_of_an_unsharded_run(folder: Path, of: int, kind: str) -> None:
