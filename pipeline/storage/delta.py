@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from docreduce.storage.local import machine_errors
@@ -45,18 +47,20 @@ def write_delta(run_dir: Path, names: Sequence[str], path: str) -> None:
     place = f"{path.removeprefix(DELTA).rstrip('/')}/{run_dir.parent.name}"
     try:
         with machine_errors(run_dir):
+            finished = orjson.loads((run_dir / "run.json").read_bytes())["finished_at"]
+            time = round(datetime.fromisoformat(finished).timestamp() * 1e6)
             for name in names:
                 with pq.ParquetFile(run_dir / f"{name}.parquet") as source:
-                    _replace(f"{place}/{name}", source, run_dir.name)
+                    _replace(f"{place}/{name}", source, run_dir.name, time)
     except (DeltaError, ValueError, pa.ArrowException) as error:
         raise MachineError(f"{place}: {reason(error)}") from error
 
 
-def _replace(place: str, source: pq.ParquetFile, run_id: str) -> None:
+def _replace(place: str, source: pq.ParquetFile, run_id: str, time: int) -> None:
+    """`time`: when the run ended, in microseconds since the epoch."""
     from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
     options = {"AWS_ALLOW_HTTP": "true"} if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://") else None
-    time = int("".join(filter(str.isdigit, run_id.partition("-")[0])))  # its second, in digits
     if not is_address(place):
         Path(place).parent.mkdir(parents=True, exist_ok=True)
     if DeltaTable.is_deltatable(place, options):

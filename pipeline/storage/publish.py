@@ -66,6 +66,6 @@ def _point(store: ObjectStore, latest: Path, key: str) -> None:
         obstore.put(store, key, name.encode(), mode="create")
         return
     seen = bytes(found.bytes()).decode()
-    if seen < name:  # ids of runs are in the order of time
+    if seen != name and seen.partition("-")[0] <= name.partition("-")[0]:  # what stands before is the run's second
         as_seen = {each: found.meta[each] for each in ("e_tag", "version") if found.meta[each] is not None}
         obstore.put(store, key, name.encode(), mode=cast("UpdateVersion", as_seen))
