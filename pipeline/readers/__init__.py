@@ -11,13 +11,13 @@ import io
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from docreduce.readers import archive, parquet
+from docreduce.readers import archive, json, jsonlines, parquet
 from docreduce.readers.ahead import ahead
 from docreduce.readers.base import (
     MEGABYTE,
@@ -25,6 +25,7 @@ from docreduce.readers.base import (
     ArchiveFormat,
     Blocks,
     FileFormat,
+    Format,
     ReadOptions,
     TableFormat,
     Text,
@@ -158,7 +159,7 @@ class _Reading:
             if head.startswith(b"PK") and is_packed(path):  # a ZIP is read from its end
                 yield from self.content(uri, read_bytes(path, self.options.max_bytes), uri, nesting)
                 return
-            known = format_of(uri, head, lambda: _members(path))
+            known = self.format(uri, head, lambda: _members(path))
             media_type = known.media_type
             if isinstance(known, FileFormat):
                 yield from self.document(read_bytes(path, self.options.max_bytes), uri, known, nesting)
@@ -193,6 +194,12 @@ class _Reading:
                 error=cut,
             )
 
+    def format(self, name: str, head: bytes, members: Callable[[], Sequence[str]]) -> Format:
+        """As `format_of`; a JSON array of objects with the column to work on is a table."""
+        known, column = format_of(name, head, members), self.settings.text_column
+        is_table = known is json.FORMAT and column is not None and jsonlines.is_array(head, column)
+        return jsonlines.ARRAY if is_table else known
+
     def _anothers(self, row: int, media_type: str) -> bool:
         """Whether it is for another share to say that the table breaks off before `row`."""
         if self.blocks is None or (row and media_type == parquet.FORMAT.media_type):
@@ -225,9 +232,8 @@ class _Reading:
 
     def content(self, name: str, content: bytes, place: str, nesting: int) -> Iterator[Document | Unread]:
         """The documents of a file that is in memory."""
-        known = (
-            format_of(name, content[:SAMPLE_BYTES], lambda: archive.zip_names(io.BytesIO(content))) if content else None
-        )
+        head = content[:SAMPLE_BYTES]
+        known = self.format(name, head, lambda: archive.zip_names(io.BytesIO(content))) if content else None
         if isinstance(known, FileFormat) and nesting < _MAX_NESTING and not _is_packed(content):
             yield from self.document(content, place, known, nesting + 1)
             return

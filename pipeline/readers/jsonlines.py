@@ -1,4 +1,4 @@
-"""JSON Lines: each object is a document, read as a stream.
+"""JSON Lines: each object is a document, read as a stream. A JSON array of objects is read as if each had its line.
 
 Columns have the narrowest Arrow types that hold a batch's values exactly: integers past 64 bits are decimals, what
 differs from row to row is text. Arrow's and polars' own readers are not asked: they round integers that share a column
@@ -8,14 +8,16 @@ with a real, refuse NaN, and take `\\ud800` for a zero byte.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from docreduce.readers.base import Blocks, TableFormat, Unread, content_id
+from docreduce.readers.base import MEGABYTE, Blocks, TableFormat, Unread, content_id, read_bytes
 from docreduce.readers.lines import Lines, open_lines
 from docreduce.readers.tables import BATCH_BYTES, BATCH_ROWS, Batch, Columns, Part, documents
+from docreduce.readers.text import decode
 from docreduce.settings import InputSettings
 from docreduce.values import Document
 from docreduce.values.columns import array_of, text_of
@@ -24,8 +26,11 @@ from docreduce.values.errors import DocumentError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["JSONL"]
+__all__ = ["ARRAY", "JSONL", "is_array"]
 
+_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_BREAK = re.compile(r"[\r\n]+")
 _PEEKED_ROWS = 100
 _MAX_COLUMNS = 1000
 """A file with a new key in each line would fill the memory with columns."""
@@ -36,6 +41,42 @@ def _rows(
 ) -> Iterator[Document | Unread | int]:
     with open_lines(path, settings) as lines:
         yield from documents(_parts(lines, settings), uri, JSONL.media_type, settings, pinned, blocks)
+
+
+def _array_rows(
+    path: Path, uri: str, settings: InputSettings, pinned: pa.Schema | None = None, blocks: Blocks | None = None
+) -> Iterator[Document | Unread | int]:
+    most = settings.max_document_mb * MEGABYTE
+    text, _ = decode(read_bytes(path, most), settings.encoding)
+    elements = _elements(text)
+    lines = Lines(lambda: next(elements, ""), most)
+    yield from documents(_parts(lines, settings), uri, ARRAY.media_type, settings, pinned, blocks)
+
+
+def _elements(text: str) -> Iterator[str]:
+    """The elements of a JSON array, a line each. Raises DocumentError where it is broken."""
+    decoder, at, number = json.JSONDecoder(), text.index("[") + 1, 0
+    while True:
+        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+        if text.startswith("]", at):
+            if text[at + 1 :].strip():
+                raise DocumentError("there is more after the end of the array")
+            return
+        try:
+            end = decoder.raw_decode(text, at)[1]
+        except (ValueError, RecursionError) as error:
+            raise DocumentError(f"element {number + 1} of the array is not JSON: {error}") from error
+        yield _BREAK.sub(" ", text[at:end]) + "\n"  # no string of JSON holds a line's end
+        number += 1
+        after = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+        if not text.startswith((",", "]"), after):
+            raise DocumentError(f"the array breaks off after element {number}", kind="truncated_input")
+        at = after + text.startswith(",", after)
+
+
+def is_array(head: bytes, column: str) -> bool:
+    """Whether a JSON file that begins so is an array of objects, among them one with that key."""
+    return _ARRAY.match(head) is not None and orjson.dumps(column) in head
 
 
 def _parts(lines: Lines, settings: InputSettings) -> Iterator[Part]:
@@ -56,7 +97,15 @@ def _take(lines: Lines, most: int) -> list[tuple[str, dict[str, Any] | DocumentE
     """The next lines, at most so many, each with its record or what is wrong with it."""
     records: list[tuple[str, dict[str, Any] | DocumentError]] = []
     chars = 0
-    while len(records) < most and chars < BATCH_BYTES and (line := lines.next()) is not None:
+    while len(records) < most and chars < BATCH_BYTES:
+        try:
+            line = lines.next()
+        except DocumentError:
+            if records:  # it is raised again once these are read
+                break
+            raise
+        if line is None:
+            break
         chars += len(line)
         if line.strip():
             records.append((line, _record(line)))
@@ -162,3 +211,4 @@ def _content_id(line: str, record: dict[str, Any] | DocumentError) -> str:
 
 
 JSONL = TableFormat(media_type="application/x-ndjson", extensions=(".jsonl", ".ndjson", ".jsonlines"), rows=_rows)
+ARRAY = TableFormat(media_type="application/json", extensions=(), rows=_array_rows)

@@ -1,0 +1,77 @@
+"""JSON arrays of objects: tables where their objects have the column to work on, else documents."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docreduce.readers import Unread, discover, read
+from docreduce.settings import InputSettings
+from docreduce.values import Document
+
+ROWS = [
+    {"id": 123456789012345678901, "body": "The ferry left.", "of": {"a": [1, 2]}},
+    {"id": 2, "body": "Nobody\nwas \u2028 hurt, [said] he.", "late": None},
+    {"id": 3, "body": None, "late": True},
+]
+
+
+def _read(path: Path, **settings: Any) -> list[Document | Unread]:
+    given = InputSettings.model_validate({"paths": [str(path)], **settings})
+    (source,) = discover(given).sources
+    return list(read(source, given))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_each_object_is_a_row_as_in_json_lines(tmp_path: Path, indent: int | None, encoding: str, packed: bool) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
+    text = json.dumps(ROWS, indent=indent, ensure_ascii=False).encode(encoding)
+    path = tmp_path / ("a.json.gz" if packed else "a.json")
+    path.write_bytes(gzip.compress(text) if packed else text)
+    lines, array = _read(tmp_path / "a.jsonl", text_column="body"), _read(path, text_column="body")
+    assert [type(each) for each in array] == [type(each) for each in lines]
+    for one, other in zip(array, lines, strict=True):
+        assert (one.id, one.row) == (other.id, other.row)
+        if isinstance(one, Document) and isinstance(other, Document):
+            assert (one.text, dict(one.columns)) == (other.text, dict(other.columns))
+
+
+def test_without_the_column_an_array_is_a_document(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(ROWS))
+    for settings in ({}, {"text_column": "words"}):
+        (found,) = _read(tmp_path / "a.json", **settings)
+        assert isinstance(found, Document)
+        assert (found.row, "Nobody" in found.text) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "said"),
+    [
+        ('[{"body": "a"}, {"body": "b"}', 2, "breaks off after element 2"),
+        ('[{"body": "a"}, {"body": "b', 1, "element 2 of the array is not JSON"),
+        ('[{"body": "a"} {"body": "b"}]', 1, "breaks off after element 1"),
+        ('[{"body": "a"},, {"body": "b"}]', 1, "element 2 of the array is not JSON"),
+        ('[{"body": "a"}]\n{"body": "b"}', 1, "more after the end"),
+    ],
+)
+def test_an_array_that_is_broken_gives_its_rows_until_there_and_a_failure(
+    tmp_path: Path, text: str, rows: int, said: str
+) -> None:
+    (tmp_path / "a.json").write_text(text)
+    *found, last = _read(tmp_path / "a.json", text_column="body")
+    assert [each.text for each in found if isinstance(each, Document)] == ["a", "b"][:rows]
+    assert isinstance(last, Unread)
+    assert said in last.error.message
+
+
+def test_an_element_that_is_no_object_is_a_failed_row(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"body": "a"}, 7, [], {"body": "b"}, ]')
+    found = _read(tmp_path / "a.json", text_column="body")
+    assert [each.text if isinstance(each, Document) else each.error.kind for each in found] == [
+        "a", "unreadable", "unreadable", "b",
+    ]  # fmt: skip
