@@ -8,7 +8,7 @@ from docreduce.desk.ledger import Booked, Kept, Reserved
 from docreduce.desk.lines import Ticket
 from docreduce.models.calibration import sample
 from docreduce.models.prices import cost, unpriced
-from docreduce.values import Answer, Attempt, Billing, Cause, Decision, Rejection, Reply, Usage
+from docreduce.values import Answer, Attempt, Billing, Cause, Decision, Rejection, Reply, Request, Usage
 
 __all__ = ["attempt_of", "booked_of", "misstated", "stated"]
 
@@ -31,16 +31,22 @@ def misstated(ticket: Ticket, reply: Reply) -> Literal["too little", "too much"]
     if usage is None or ticket.route.endpoint == "offline":
         return None
     chars = max(reply.chars, len(reply.text)) if isinstance(reply, Answer) else reply.chars
-    said = sum(len(message.content.encode("utf-8", "replace")) for message in ticket.request.messages)
-    schema = len((ticket.request.schema or "").encode("utf-8", "replace"))
     shown = usage.output_tokens - usage.reasoning_tokens
     if (
-        usage.input_tokens > said + 2 * schema + TEMPLATE_TOKENS
+        _is_more(usage.input_tokens, ticket.request)
         or shown > max(MOST_OVERRUN * ticket.route.max_output_tokens, 4 * chars)
         or usage.reasoning_tokens > max(MOST_THOUGHT, 4 * chars)
     ):
         return "too much"
     return "too little" if not usage.input_tokens or (chars and not usage.output_tokens) else None
+
+
+def _is_more(tokens: int, request: Request) -> bool:
+    """Whether `tokens` are more than the request has bytes, with its schema said twice and room for a template."""
+    texts = [message.content for message in request.messages] + 2 * [request.schema or ""]
+    room = tokens - TEMPLATE_TOKENS
+    # A character has a byte at least: bytes are counted only where that is not enough, as this is asked of every reply.
+    return room > sum(map(len, texts)) and room > sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def stated(usage: Usage) -> str:
