@@ -21,7 +21,7 @@ from docreduce.settings import InputSettings
 from docreduce.storage import fetched, is_address
 from docreduce.values.errors import DocumentError
 
-__all__ = ["PlacedBox", "Quote", "answer", "boxes_in_pdf", "content_of", "quote_boxes"]
+__all__ = ["PlacedBox", "Quote", "answer", "asked", "boxes_in_pdf", "quote_boxes", "understood"]
 
 PlacedBox: TypeAlias = tuple[int, float, float, float, float]
 """A page's number, and left, bottom, right, top in points from its lower left corner."""
@@ -33,25 +33,31 @@ which most of it stands."""
 def quote_boxes(source: str, settings: InputSettings, quotes: Sequence[Quote]) -> list[list[PlacedBox]]:
     """The boxes of each quote of the PDF `source`, a box a line; none where it is not found. A quote may
     go on on the next page. Raises DocumentError for a file that cannot be read any more."""
-    raw = content_of(source, settings)
-    password = os.environ.get(settings.password_env) if settings.password_env else None
     with sandbox(settings) as box:
-        (answer,) = box.ask("boxes", orjson.dumps({"password": password, "quotes": quotes}) + b"\n" + raw)
+        (answer,) = box.ask("boxes", asked(source, settings, quotes))
     return [[_placed(*found) for found in quote] for quote in orjson.loads(answer)]
 
 
-def content_of(source: str, settings: InputSettings) -> bytes:
-    """What a file, or an object at an address, holds. Raises DocumentError for one that cannot be read any more."""
+def asked(source: str, settings: InputSettings, quotes: Sequence[Quote]) -> bytes:
+    """What a child process is asked about quotes of the PDF `source`, a file or an object at an address. Raises
+    DocumentError for one that cannot be read any more."""
     most = settings.max_document_mb * MEGABYTE
     with fetched(source, most) if is_address(source) else contextlib.nullcontext(Path(source)) as path:
-        return read_bytes(path, most)
+        raw = read_bytes(path, most)
+    password = os.environ.get(settings.password_env) if settings.password_env else None
+    return orjson.dumps({"password": password, "quotes": quotes}) + b"\n" + raw
+
+
+def understood(payload: bytes) -> tuple[bytes, str | None, list[Quote]]:
+    """The PDF's bytes, the password and the quotes that `asked` has put together."""
+    head, _, raw = payload.partition(b"\n")
+    stated = orjson.loads(head)
+    return raw, stated["password"], stated["quotes"]
 
 
 def answer(payload: bytes) -> bytes:
     """What a child process answers to `quote_boxes`. Raises DocumentError."""
-    head, _, raw = payload.partition(b"\n")
-    asked = orjson.loads(head)
-    return orjson.dumps(list(boxes_in_pdf(raw, asked["password"], asked["quotes"])))
+    return orjson.dumps(list(boxes_in_pdf(*understood(payload))))
 
 
 def boxes_in_pdf(raw: bytes, password: str | None, quotes: Sequence[Quote]) -> Iterator[list[PlacedBox]]:

@@ -6,7 +6,6 @@ which zlib alone can write: a library for pictures would be one more dependency,
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from docreduce.readers.base import MEGABYTE
-from docreduce.readers.boxes import PlacedBox, Quote, boxes_in_pdf, content_of
+from docreduce.readers.boxes import PlacedBox, Quote, asked, boxes_in_pdf, understood
 from docreduce.readers.sandbox import sandbox
 from docreduce.settings import InputSettings
 from docreduce.values.errors import DocumentError
@@ -60,11 +59,8 @@ def evidence_pages(source: str, settings: InputSettings, quotes: Sequence[Quote]
     """The pages of the PDF `source` on which quotes stand, in their order. From the one after MOST_PAGES on, or where
     pictures together have more than 12 MB, they come without a picture. Raises DocumentError for a file that cannot be
     read or drawn any more."""
-    raw = content_of(source, settings)
-    password = os.environ.get(settings.password_env) if settings.password_env else None
-    asked = orjson.dumps({"password": password, "quotes": quotes})
     with sandbox(settings) as box:
-        parts = list(box.ask("pages", asked + b"\n" + raw))
+        parts = list(box.ask("pages", asked(source, settings, quotes)))
     heads = map(orjson.loads, parts[::2])
     return [
         Page(head["number"], tuple(Spot(*spot) for spot in head["spots"]), head["width"], head["height"], png or None)
@@ -77,15 +73,14 @@ def answers(payload: bytes) -> Iterator[bytes]:
     Raises DocumentError."""
     import pypdfium2
 
-    head, _, raw = payload.partition(b"\n")
-    asked = orjson.loads(head)
+    raw, password, quotes = understood(payload)
     boxes: dict[int, list[tuple[int, PlacedBox]]] = {}
-    for index, found in enumerate(boxes_in_pdf(raw, asked["password"], asked["quotes"])):
+    for index, found in enumerate(boxes_in_pdf(raw, password, quotes)):
         for box in found:
             boxes.setdefault(box[0], []).append((index, box))
     left = _MOST_BYTES
     try:
-        with pypdfium2.PdfDocument(raw, password=asked["password"]) as document:
+        with pypdfium2.PdfDocument(raw, password=password) as document:
             document.init_forms()
             for at, number in enumerate(sorted(boxes)):
                 page = document[number - 1]
