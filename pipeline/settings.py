@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "DELTA",
     "BudgetSettings",
     "ChunkingSettings",
     "FallbackSettings",
@@ -41,6 +42,8 @@ Retry: TypeAlias = Literal["transient", "all", "never"]
 StructuredOutput: TypeAlias = Literal["tools", "json_schema", "json_object", "prompt"]
 
 
+DELTA = "delta://"
+"""What stands before the folder or address of Delta tables."""
 _FORMATS = ("csv", "jsonl")
 """What is written beside Parquet in the same folder."""
 
@@ -241,13 +244,13 @@ class OutputSettings(Table):
 
     @property
     def deltas(self) -> list[str]:
-        """Where Delta tables are written, each once, with `delta://` before it."""
-        return list(dict.fromkeys(each for each in self.also if each not in _FORMATS))
+        """Folders and addresses that Delta tables are written to, each once, without the DELTA before it."""
+        return list(dict.fromkeys(each.removeprefix(DELTA) for each in self.also if each not in _FORMATS))
 
     @property
     def places(self) -> list[str]:
         """All folders and addresses that results are written to: none of it is input."""
-        return [self.path, *(each.removeprefix("delta://") for each in self.deltas)]
+        return [self.path, *self.deltas]
 
     @property
     def folder(self) -> Path:
@@ -273,7 +276,7 @@ class OutputSettings(Table):
     @classmethod
     def _are_formats(cls, also: list[str]) -> list[str]:
         for each in also:
-            if each not in _FORMATS and not re.match(r"delta://((s3|gs|az)://)?[^@?#:]+$", each):
+            if each not in _FORMATS and not re.match(rf"{DELTA}((s3|gs|az)://)?[^@?#:]+$", each):
                 raise ValueError(f"{each!r} is none of csv, jsonl, delta://FOLDER, delta://s3://BUCKET/PREFIX")
         return also
 

@@ -22,7 +22,7 @@ from docreduce.engine.session import OFFLINE, Session
 from docreduce.engine.shards import Shard, segments_of
 from docreduce.models.meter import Meter
 from docreduce.providers import open_provider
-from docreduce.settings import EndpointSettings
+from docreduce.settings import DELTA, EndpointSettings
 from docreduce.storage import check_delta, is_address, machine_errors, parse_address, publish, write_delta
 from docreduce.values import Document
 from docreduce.values.errors import JobError, MachineError
@@ -145,7 +145,7 @@ def check_places(job: Job) -> None:
     if is_address(job.output.path):
         parse_address(job.output.path).check()
     for path in job.output.deltas:
-        check_delta(path)
+        check_delta(DELTA + path)
 
 
 def published(manifest: dict[str, Any], job: Job, names: Sequence[str]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def published(manifest: dict[str, Any], job: Job, names: Sequence[str]) -> dict[
         try:
             write_delta(Path(manifest["run_dir"]), names, path)
         except MachineError as error:
-            dropped.append({"format": path, "error": error.message})
+            dropped.append({"format": DELTA + path, "error": error.message})
     return {**manifest, "dropped": dropped} if dropped else manifest
 
 

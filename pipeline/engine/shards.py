@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from docreduce.config import Job
 from docreduce.desk import SEGMENTS
 from docreduce.readers import Share, Slice, UniqueIds, Unread
-from docreduce.settings import LimitSettings
+from docreduce.settings import DELTA, LimitSettings
 from docreduce.storage import is_address, machine_errors
 from docreduce.values import Document
 from docreduce.values.errors import JobError
@@ -124,8 +124,9 @@ def check_shared(job: Job) -> None:
     if job.output.ledger is not None:
         hint = "Leave it out; --scratch DIR keeps ledgers on the disks of the machines."
         raise JobError("output.ledger: each shard has a ledger of its own", hint=hint)
-    for path in job.output.deltas:
-        raise JobError(f"output.also: {path}: no shard writes Delta tables", hint="Leave it out; write the merged run.")
+    if job.output.deltas:
+        said = f"output.also: {DELTA}{job.output.deltas[0]}: no shard writes Delta tables"
+        raise JobError(said, hint="Leave it out; write the merged run.")
 
 
 def sharded(job: Job, number: int, of: int, at_once: int | None = None) -> tuple[Job, Shard]:

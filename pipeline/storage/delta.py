@@ -6,35 +6,30 @@ under earlier versions. Each version carries the time of its run as an applicati
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 from docreduce.storage.local import machine_errors
-from docreduce.storage.remote import is_address, reason
+from docreduce.storage.remote import is_address, is_plain, reason
 from docreduce.values.columns import text_of, values_of
 from docreduce.values.errors import JobError, MachineError
 
-__all__ = ["DELTA", "check_delta", "write_delta"]
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
-DELTA = "delta://"
-"""What stands before the folder or address of Delta tables in a job file."""
-_SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0)}
-"""Delta's integers have a sign; delta-rs takes those of the same width, which do not hold the upper half."""
+__all__ = ["check_delta", "write_delta"]
 
 
-def check_delta(path: str) -> None:
-    """Raises JobError where Delta tables cannot be written for want of a package."""
+def check_delta(said: str) -> None:
+    """Raises JobError where Delta tables, as the job has `said` them, cannot be written for want of a package."""
     try:
         import deltalake  # noqa: F401 - asked for before anything is paid
     except ImportError as error:
         hint = "Install the extra: pip install 'docreduce[delta]'."
-        raise JobError(f"output.also: {path}: deltalake is not installed", hint=hint) from error
+        raise JobError(f"output.also: {said}: deltalake is not installed", hint=hint) from error
 
 
 def write_delta(run_dir: Path, names: Sequence[str], path: str) -> None:
@@ -42,9 +37,11 @@ def write_delta(run_dir: Path, names: Sequence[str], path: str) -> None:
     that hold this run or a newer one stay. Columns of types that Delta lacks are written as text.
 
     Raises MachineError where the store or the disk refuses; what was replaced by then stays so."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     from deltalake.exceptions import DeltaError
 
-    place = f"{path.removeprefix(DELTA).rstrip('/')}/{run_dir.parent.name}"
+    place = f"{path.rstrip('/')}/{run_dir.parent.name}"
     try:
         with machine_errors(run_dir):
             finished = orjson.loads((run_dir / "run.json").read_bytes())["finished_at"]
@@ -58,9 +55,10 @@ def write_delta(run_dir: Path, names: Sequence[str], path: str) -> None:
 
 def _replace(place: str, source: pq.ParquetFile, run_id: str, time: int) -> None:
     """`time`: when the run ended, in microseconds since the epoch."""
+    import pyarrow as pa
     from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-    options = {"AWS_ALLOW_HTTP": "true"} if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://") else None
+    options = {"AWS_ALLOW_HTTP": "true"} if is_plain(place) else None
     if not is_address(place):
         Path(place).parent.mkdir(parents=True, exist_ok=True)
     if DeltaTable.is_deltatable(place, options):
@@ -83,10 +81,13 @@ def _replace(place: str, source: pq.ParquetFile, run_id: str, time: int) -> None
 
 def _type(field: Any) -> Any:
     """The column's type in the table: its own where Delta has it, else a wider one, or text."""
+    import pyarrow as pa
     from deltalake import Schema
 
-    if field.type in _SIGNED:
-        return _SIGNED[field.type]
+    # Its integers have a sign; delta-rs takes those of the same width, which do not hold the upper half.
+    signed = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20)}
+    if field.type in signed:
+        return signed[field.type]
     try:
         Schema.from_arrow(pa.schema([field]))
     except Exception:  # noqa: BLE001 - delta-rs raises Exception itself
@@ -95,11 +96,15 @@ def _type(field: Any) -> Any:
 
 
 def _as_held(batch: Any, held: Any) -> Any:
+    import pyarrow as pa
+
     columns = list(batch.columns)
     for at, (column, field) in enumerate(zip(columns, held, strict=True)):
-        if column.type in _SIGNED:
+        if column.type == field.type:
+            continue
+        if pa.types.is_integer(column.type):
             columns[at] = column.cast(field.type)
-        elif column.type != field.type:
+        else:
             texts = [None if value is None else text_of(value) for value in values_of(column)]
             columns[at] = pa.array(texts, pa.string())
     return pa.record_batch(columns, schema=held)

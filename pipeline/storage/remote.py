@@ -26,7 +26,7 @@ from docreduce.values.errors import DocumentError, JobError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Address", "fetched", "is_address", "open_store", "parse_address", "reason"]
+__all__ = ["Address", "fetched", "is_address", "is_plain", "open_store", "parse_address", "reason"]
 
 RETRIES = 4
 RETRY_S = 60
@@ -179,13 +179,12 @@ def open_store(root: str) -> ObjectStore:
             f"{root}: obstore is not installed", hint="Install the extra: pip install 'docreduce[remote]'."
         ) from error
     scheme = root.partition("://")[0]
-    endpoint = next((os.environ[name] for name in _ENDPOINTS.get(scheme, ()) if os.environ.get(name)), root)
     given: dict[str, Any] = {
         "client_options": {
             "connect_timeout": timedelta(seconds=SILENCE_S),
             "read_timeout": timedelta(seconds=SILENCE_S),
             "timeout": timedelta(seconds=_WHOLE_S),
-            "allow_http": endpoint.startswith("http://"),  # the user's own endpoint, or this machine
+            "allow_http": is_plain(root),
         },
         "retry_config": {
             "max_retries": RETRIES,
@@ -195,6 +194,12 @@ def open_store(root: str) -> ObjectStore:
     }
     with _asked(root):
         return from_url(root, **given) if scheme in _STORES else HTTPStore.from_url(root, **given)
+
+
+def is_plain(place: str) -> bool:
+    """Whether a place is reached without encryption: at the user's own endpoint, or on this machine."""
+    names = _ENDPOINTS.get(place.partition("://")[0], ())
+    return next((os.environ[name] for name in names if os.environ.get(name)), place).startswith("http://")
 
 
 @contextlib.contextmanager
