@@ -105,7 +105,7 @@ _GRANITE = "my thought process:"
 _FRAME = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE)\|>")
 """What some of them put around the answer then."""
 _ANSWER = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL | re.IGNORECASE)
-_BARE = re.compile(r"\A\s*(?:analysis|commentary).*assistant\s?final", re.DOTALL)
+_BARE = re.compile(r"\A\s*(?:analysis|commentary).*?assistantfinal", re.DOTALL)
 """Harmony where a server has dropped its marks and left the names of the channels."""
 _HARMONY = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL)
 
@@ -178,7 +178,7 @@ def without_thoughts(text: str) -> str:
     if "<|channel|>" in text:
         final = _HARMONY.findall(text)
         return final[-1].strip() if final else ""
-    if "final" in text and (bare := _BARE.match(text)):
+    if "assistantfinal" in text and (bare := _BARE.match(text)):
         return text[bare.end() :].strip()
     signed = any(sign in text for sign in "<[◁") or _GRANITE in text  # most texts are not, and answers are long
     if not signed or not _MARK.search(text):
