@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from docreduce.storage.local import machine_errors
-from docreduce.storage.remote import is_address, is_plain, reason
+from docreduce.storage.remote import is_address, is_plain, one_line
 from docreduce.values.columns import text_of, values_of
 from docreduce.values.errors import JobError, MachineError
 
@@ -50,7 +50,7 @@ def write_delta(run_dir: Path, names: Sequence[str], path: str) -> None:
                 with pq.ParquetFile(run_dir / f"{name}.parquet") as source:
                     _replace(f"{place}/{name}", source, run_dir.name, time)
     except (DeltaError, ValueError, pa.ArrowException) as error:
-        raise MachineError(f"{place}: {reason(error)}") from error
+        raise MachineError(f"{place}: {one_line(error)}") from error
 
 
 def _replace(place: str, source: pq.ParquetFile, run_id: str, time: int) -> None:

@@ -26,7 +26,7 @@ from docreduce.values.errors import DocumentError, JobError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Address", "fetched", "is_address", "is_plain", "open_store", "parse_address", "reason"]
+__all__ = ["Address", "fetched", "is_address", "is_plain", "one_line", "open_store", "parse_address", "reason"]
 
 RETRIES = 4
 RETRY_S = 60
@@ -225,14 +225,19 @@ def _failed() -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line without the query of any address: it may be signed."""
+    """What went wrong with a store, in one line."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
-    said = str(error).partition("\n\nDebug source")[0]
-    said = " ".join(re.sub(r"(https?://[^\s?\"')]+)\?[^\s\"')]*", r"\1", said).split())[:300]
+    said = one_line(error)
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return f"the store gives no access: {said}"
     return f"not found: {said}" if isinstance(error, FileNotFoundError) else said
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line without the query of any address: it may be signed."""
+    said = str(error).partition("\n\nDebug source")[0]
+    return " ".join(re.sub(r"(https?://[^\s?\"')]+)\?[^\s\"')]*", r"\1", said).split())[:300]
 
 
 def _fits(key: Sequence[str], parts: Sequence[str]) -> bool:

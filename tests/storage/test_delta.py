@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,17 @@ def test_tables_that_cannot_be_written_are_dropped_and_the_parquet_stands(tmp_pa
     assert (ran.exit_code, told["status"]) == (5, "complete")
     assert [lost["format"] for lost in told["dropped"]] == [f"delta://{tmp_path / 'lake'}"]
     assert pq.read_metadata(tmp_path / "out" / "ferries" / "latest" / "documents.parquet").num_rows == 2
+
+
+def test_a_table_that_is_broken_is_said_without_the_extra_for_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    log = tmp_path / "lake" / "ferries" / "documents" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("{no json")
+    ran = _run(_job(tmp_path, ROWS, f"delta://{tmp_path / 'lake'}"))
+    assert (ran.exit_code, len(json.loads(ran.stdout)["dropped"])) == (5, 1)
 
 
 def test_the_tables_are_no_input(tmp_path: Path) -> None:
