@@ -144,9 +144,15 @@ def _simple(word: str, schema: Mapping[str, Any]) -> pa.DataType:
         return {"date": pa.date32(), "date-time": TIME}.get(schema.get("format", ""), TEXT)
     if word == "array" and isinstance(schema.get("items"), Mapping):
         return pa.list_(pa.field("element", _type(schema["items"])))
-    if word == "object" and schema.get("properties"):
-        return pa.struct([pa.field(name, _type(part)) for name, part in schema["properties"].items()])
+    names = schema.get("properties")
+    if word == "object" and names and not schema.get("patternProperties") and not _more(schema):
+        return pa.struct([pa.field(name, _type(part)) for name, part in names.items()])
     return {"integer": COUNT, "number": REAL, "boolean": FLAG}.get(word, TEXT)
+
+
+def _more(schema: Mapping[str, Any]) -> bool:
+    """Whether an object's schema says something of parts that it has no name for: no struct has a place for them."""
+    return isinstance(schema.get("additionalProperties"), Mapping)
 
 
 def _type_of(value: object) -> pa.DataType:

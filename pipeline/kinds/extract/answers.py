@@ -20,8 +20,8 @@ from typing import Any
 import json_repair
 from docreduce.kinds.extract.coercion import coerce_item
 from docreduce.kinds.extract.paths import EVIDENCE, Path, empty, parse_path, pruned, quotes_of, renumbered, shown
-from docreduce.kinds.extract.schema import elements, members
 from docreduce.kinds.extract.validation import schema_errors
+from docreduce.kinds.extract.walking import elements, members
 from docreduce.kinds.steps import InvalidAnswerError
 
 __all__ = ["ReadItem", "read_items", "read_rows"]

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-import regex
 from docreduce.kinds.extract.paths import Path, empty, shown
+from docreduce.kinds.extract.walking import BRANCHES, named, placed
 
 __all__ = ["Coerced", "coerce_item", "number_of"]
 
 Coerced = dict[str, str]
 """By path, what a value was made of."""
 
-_BRANCHES = ("anyOf", "oneOf", "allOf")
 _PARTS = frozenset({"properties", "patternProperties", "additionalProperties", "items", "prefixItems"})
 """Keywords with schemas of a value's parts."""
 _SIGNS = str.maketrans("−–٫٬", "--.,")
@@ -87,35 +86,14 @@ def _sign(text: str) -> tuple[str, str]:
 def _coerced(value: Any, schema: Any, path: Path, changed: Coerced) -> Any:
     if not isinstance(schema, Mapping):
         return value
-    branches = [branch for word in _BRANCHES for branch in schema.get(word, ())]
+    branches = [branch for word in BRANCHES for branch in schema.get(word, ())]
     if branches and schema.keys().isdisjoint(_PARTS):
         return _in_branches(value, schema, branches, path, changed)
     if isinstance(value, dict):
-        return {name: _coerced(part, _of_name(schema, name), (*path, name), changed) for name, part in value.items()}
+        return {name: _coerced(part, named(schema, name), (*path, name), changed) for name, part in value.items()}
     if isinstance(value, list):
-        return [_coerced(part, _of_place(schema, at), (*path, at), changed) for at, part in enumerate(value)]
+        return [_coerced(part, placed(schema, at), (*path, at), changed) for at, part in enumerate(value)]
     return _scalar(value, schema, path, changed)
-
-
-def _of_name(schema: Mapping[str, Any], name: str) -> Any:
-    """The schema of an object's part of that name, as JSON Schema finds it (2020-12 core, 10.3.2)."""
-    if name in (properties := schema.get("properties", {})):
-        return properties[name]
-    named = (part for pattern, part in schema.get("patternProperties", {}).items() if _matches(pattern, name))
-    return next(named, schema.get("additionalProperties"))
-
-
-def _matches(pattern: str, name: str) -> bool:
-    try:
-        return regex.search(pattern, name) is not None
-    except regex.error:  # ECMA's and not Python's: nothing is coerced, the schema judges
-        return False
-
-
-def _of_place(schema: Mapping[str, Any], at: int) -> Any:
-    """The schema of a list's part at that place (2020-12 core, 10.3.1)."""
-    first = schema.get("prefixItems", ())
-    return first[at] if at < len(first) else schema.get("items")
 
 
 def _in_branches(value: Any, schema: Mapping[str, Any], branches: list[Any], path: Path, changed: Coerced) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 import regex
-from docreduce.kinds.extract.schema import Extraction, elements, members
+from docreduce.kinds.extract.schema import Extraction
+from docreduce.kinds.extract.walking import elements, members
 from docreduce.kinds.pieces import in_pieces
 from docreduce.kinds.plan import Plan
 from docreduce.kinds.steps import Cutter

@@ -22,7 +22,7 @@ Answer: TypeAlias = tuple[int, int, int, int]
 class Found:
     """One item of one chunk's answer. `values` are its fields that are not empty; `quotes` the words for them and
     `coerced` what was changed, by path as text; `span` is the chunk's; `ordinal` the item's place in the answer;
-    `answer` tells apart several answers about one chunk."""
+    `answer` tells apart several answers about one chunk, `voice` those of several models in a vote."""
 
     chunk: int
     span: Span
@@ -31,6 +31,7 @@ class Found:
     quotes: Mapping[str, tuple[Quote, ...]]
     coerced: Mapping[str, str] = field(default_factory=dict)
     answer: int = 0
+    voice: str = ""
 
     def quotes_at(self, path: Path) -> tuple[Quote, ...]:
         """The words for the value at `path`, else those for what it is part of."""

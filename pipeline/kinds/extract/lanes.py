@@ -17,7 +17,8 @@ import orjson
 from docreduce.kinds.extract.expecting import FIELD_TOKENS, leaf_count
 from docreduce.kinds.extract.paths import EVIDENCE
 from docreduce.kinds.extract.prompts import prefix
-from docreduce.kinds.extract.schema import Extraction, compile_extraction, elements
+from docreduce.kinds.extract.schema import Extraction, compile_extraction
+from docreduce.kinds.extract.walking import elements, is_open
 from docreduce.kinds.plan import Plan
 from docreduce.values import Message
 from docreduce.values.errors import JobError
@@ -111,7 +112,7 @@ def _parts(extraction: Extraction, plan: Plan) -> list[Extraction]:
 def _units(schema: Any, path: Path = ()) -> Iterator[tuple[Path, int]]:
     """What is not divided: a field that holds a value, or a list, with how many fields it has."""
     fields = _plain_members(schema)
-    if path and (elements(schema) is not None or not fields):
+    if path and (elements(schema) is not None or not fields or is_open(schema)):
         yield path, leaf_count(schema)
         return
     for name, inner in fields.items():

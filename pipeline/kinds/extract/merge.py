@@ -8,32 +8,30 @@ beside the winner's, with the reason. What the schema asks of a record is asked 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from docreduce.kinds.extract.elements import Group, breaks_off, united
-from docreduce.kinds.extract.found import Found, elements_of
+from docreduce.kinds.extract.found import Element, Found, elements_of
 from docreduce.kinds.extract.grounding import value_in_quote
 from docreduce.kinds.extract.names import Groups, near_equal_names, normalize
 from docreduce.kinds.extract.paths import Path, empty, fields_of, shown
-from docreduce.kinds.extract.schema import Extraction, alternatives, elements, members
-from docreduce.kinds.extract.validation import validator
+from docreduce.kinds.extract.schema import Extraction
+from docreduce.kinds.extract.voices import aligned
+from docreduce.kinds.extract.walking import alternatives, is_tuple, members, named, placed
+from docreduce.kinds.extract.whole import missing_in, whole_schema
 from docreduce.text.alignment import Quote, page_at
 from docreduce.values import Mark
 
-__all__ = ["Conflict", "Merged", "merge", "missing_in"]
+__all__ = ["Conflict", "Merged", "merge"]
 
 Conflict: TypeAlias = Literal["majority", "first", "longest"]
 Record: TypeAlias = dict[str, Any]
 Row: TypeAlias = dict[str, Any]
 Part: TypeAlias = tuple[Found, Path, Any]
 """A value, with the item it was found in and its path there."""
-
-MAX_MISSING = 20
-"""Paths of one record that are named as missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +63,13 @@ def merge(found: Sequence[Found], extraction: Extraction, *, marks: Sequence[Mar
         for item in ordered:
             answers[item.order()].append((item, (), item.values))
         key = extraction.keys.get((), ())
-        distinct = united([elements_of(items) for items in answers.values()], key)
+        distinct = _united([elements_of(items) for items in answers.values()], key)
         distinct, aliases = _misspelt(distinct, key)
         groups = [[(one.found, (), one.value) for one in group.members] for group in distinct]
     records = []
     for number, parts in enumerate(groups):
         merging.item = number
-        merged = merging.object(parts, _item_schema(extraction), ())
+        merged = merging.object(parts, whole_schema(extraction), ())
         records.append({name: merged.get(name) for name in extraction.fields})
     _propose(merging.rows, aliases, {shown(path) for path in extraction.keys.get((), ())})
     missing = {at: said for at, record in enumerate(records) if (said := missing_in(record, extraction))}
@@ -88,57 +86,6 @@ def _propose(rows: Sequence[Row], aliases: Sequence[tuple[int, int]], keys: set[
         if row["item"] in others and row["field"] in keys:
             said = f"may be another name of item {', '.join(map(str, others[row['item']]))}"
             row["reason"] = f"{row['reason']}; {said}" if row["reason"] else said
-
-
-def missing_in(record: Mapping[str, Any], extraction: Extraction) -> list[str]:
-    """What the schema asks of a whole record and this one has not, as "path: reason"."""
-    schema = _item_schema(extraction)
-    errors = validator(extraction.record_schema).iter_errors(_filled(record, schema))
-    said = []
-    for _, error in zip(range(MAX_MISSING), errors, strict=False):
-        path = shown(tuple(error.instance_path))
-        lacking = getattr(error.kind, "property", None)
-        said.append(
-            f"{path}.{lacking}".removeprefix(".") + ": missing" if lacking else f"{path}: {error.message[:200]}"
-        )
-    return said
-
-
-@lru_cache(maxsize=16)
-def _parsed(schema: str) -> Any:
-    return json.loads(schema)
-
-
-def _item_schema(extraction: Extraction) -> Any:
-    return _parsed(extraction.item_schema)
-
-
-def _filled(value: Any, schema: Any) -> Any:
-    """`value` with null where the schema allows it, [] for a list that nothing was found for, else without."""
-    if isinstance(value, list):
-        return [_filled(part, elements(schema)) for part in value]
-    if not isinstance(value, Mapping):
-        return value
-    fields = members(schema)
-    whole = {name: _filled(part, fields.get(name)) for name, part in value.items() if part is not None}
-    for name, inner in fields.items():
-        if name not in whole:
-            if _takes_null(inner):
-                whole[name] = None
-            elif any(one.get("type") == "array" for one in alternatives(inner)):
-                whole[name] = []
-    return whole
-
-
-def _takes_null(schema: Any) -> bool:
-    if not isinstance(schema, Mapping):
-        return schema is not False
-    kinds = schema.get("type", "null" if not schema.keys() & {"anyOf", "oneOf", "allOf", "enum", "const"} else ())
-    if "enum" in schema:
-        return None in schema["enum"]
-    return "null" in (kinds if isinstance(kinds, list) else [kinds]) or any(
-        _takes_null(branch) for word in ("anyOf", "oneOf") for branch in schema.get(word, ())
-    )
 
 
 def _misspelt(groups: list[Group], key: Sequence[tuple[str, ...]]) -> tuple[list[Group], list[tuple[int, int]]]:
@@ -210,38 +157,68 @@ class _Merging:
         kinds = {type(value) if isinstance(value, dict | list) else None for _, _, value in parts}
         if kinds == {dict}:
             return self.object(parts, schema, path)
+        if kinds == {list} and is_tuple(schema):
+            return self._tuple(parts, schema, path)
         return self._list(parts, schema, path) if kinds == {list} else self._vote(parts, schema, path)
 
     def object(self, parts: Sequence[Part], schema: Any, path: Path) -> Record:
         fields = members(schema)
         names = dict.fromkeys([*fields, *(name for _, _, value in parts for name in value)])
+        voices = _voices(parts)
         record = {}
         for name in names:
             inner = [(found, (*at, name), value[name]) for found, at, value in parts if not empty(value.get(name))]
             if inner:
-                record[name] = self.value(inner, fields.get(name), (*path, name))
+                before = len(self.rows)
+                value = self.value(inner, named(schema, name), (*path, name))
+                if self._outvoted(_voices(inner), voices, before):
+                    continue
+                record[name] = value
+        return record
+
+    def _outvoted(self, ours: set[str], voices: set[str], before: int) -> bool:
+        """Whether most of the `voices` of a vote, which all read the same text, have nothing there, and no words of
+        what the others have were found: the rows from `before` on are then losers."""
+        rows = self.rows[before:]
+        if 2 * len(ours) >= len(voices) or any(row["char_start"] is not None for row in rows):
+            return False
+        self._refuse(before, f"vote: {len(voices) - len(ours)} of {len(voices)} have none, and its words stand nowhere")
+        return True
+
+    def _refuse(self, before: int, reason: str) -> None:
+        for row in self.rows[before:]:
+            row["chosen"] = False
+            row["reason"] = reason
+
+    def _tuple(self, parts: Sequence[Part], schema: Any, path: Path) -> list[Any]:
+        """What stands in each place of a list whose places have meanings of their own."""
+        record = []
+        for at in range(max(len(value) for _, _, value in parts)):
+            inner = [(found, (*way, at), value[at]) for found, way, value in parts if at < len(value)]
+            record.append(self.value(inner, placed(schema, at), (*path, at)))
         return record
 
     def _list(self, parts: Sequence[Part], schema: Any, path: Path) -> list[Any]:
         lists = [
             elements_of([(found, (*at, index), part) for index, part in enumerate(value)]) for found, at, value in parts
         ]
-        strings = all(isinstance(element.value, str) for one in lists for element in one)
-        groups = united(lists, self._keys.get(fields_of(path), ()), strings=strings)
+        groups = _united(lists, self._keys.get(fields_of(path), ()))
+        voices = _voices(parts)
         unique = any(one.get("uniqueItems") is True for one in alternatives(schema))
         most = min((one["maxItems"] for one in alternatives(schema) if "maxItems" in one), default=len(groups))
-        inner = elements(schema)
         record: list[Any] = []
         seen: set[str] = set()
         for group in groups:
             before = len(self.rows)
-            value = self.value([(e.found, e.path, e.value) for e in group.members], inner, (*path, len(record)))
+            value = self.value(
+                [(e.found, e.path, e.value) for e in group.members], placed(schema, len(record)), (*path, len(record))
+            )
             same = json.dumps(value, sort_keys=True)
+            if self._outvoted({element.found.voice for element in group.members}, voices, before):
+                continue
             twice = unique and same in seen
             if twice or len(record) >= most:
-                for row in self.rows[before:]:
-                    row["chosen"] = False
-                    row["reason"] = "uniqueItems: it is there already" if twice else f"maxItems: {most}"
+                self._refuse(before, "uniqueItems: it is there already" if twice else f"maxItems: {most}")
                 continue
             seen.add(same)
             record.append(value)
@@ -258,7 +235,7 @@ class _Merging:
             camps = self._ranked(camps)
         winner = camps[0]
         values = [value for _, _, value in winner.parts]
-        chosen = max(values, key=_length) if self._conflict == "longest" else values[0]
+        chosen = max(values, key=_length) if self._conflict == "longest" else _usual(values)
         # Holders of a key field agree in what they name: that is what made them one item.
         key = self._many and fields_of(path) in self._keys.get((), ()) and len(fields_of(path)) == len(path)
         conflict = not key and any(camp.reason is None or not camp.reason.startswith("cut") for camp in camps[1:])
@@ -332,6 +309,21 @@ class _Merging:
         self.rows += sorted(rows.values(), key=lambda row: -1 if row["char_start"] is None else row["char_start"])
 
 
+def _voices(parts: Iterable[Part]) -> set[str]:
+    return {found.voice for found, _, _ in parts}
+
+
+def _united(lists: Sequence[Sequence[Element]], key: Sequence[tuple[str, ...]]) -> list[Group]:
+    """The elements of all `lists`, those together that are one: in each voice's own, then over the voices."""
+    strings = all(isinstance(element.value, str) for one in lists for element in one)
+    voices: dict[str, list[Sequence[Element]]] = defaultdict(list)
+    for one in lists:
+        if one:
+            voices[one[0].found.voice].append(one)
+    own = [united(theirs, key, strings=strings) for theirs in voices.values()]
+    return aligned(own, key) if len(own) > 1 else [group for groups in own for group in groups]
+
+
 def _closed(schema: Any) -> bool:
     return any("enum" in one or "const" in one for one in alternatives(schema))
 
@@ -345,6 +337,12 @@ def _cut_off(found: Found, quote: Quote, others: Sequence[Quote]) -> bool:
         other.span and other.span != span and other.span.start <= span.start and span.end <= other.span.end
         for other in others
     )
+
+
+def _usual(values: Sequence[Any]) -> Any:
+    """The spelling that most of them have, of equals the first."""
+    counts = Counter(json.dumps(value, sort_keys=True) for value in values)
+    return max(values, key=lambda value: counts[json.dumps(value, sort_keys=True)])
 
 
 def _length(value: Any) -> int:

@@ -56,10 +56,13 @@ class _Owner:
         self.end = span.end if self.end is None else max(self.end, span.end)
 
 
-def place(items: Sequence[ReadItem], text: str, *, chunk: int, span: Span, answer: int = 0) -> list[Found]:
+def place(
+    items: Sequence[ReadItem], text: str, *, chunk: int, span: Span, answer: int = 0, voice: str = ""
+) -> list[Found]:
     """The items of one answer to text[span.start:span.end], each value with the places of its words.
 
-    `answer` tells apart several answers about one chunk: what both have is one, though each has it."""
+    `answer` tells apart several answers about one chunk: what both have is one, though each has it. `voice`: whose
+    answer it is in a vote."""
     aligner = Aligner(text[span.start : span.end], span.start)
     mentions = [mention for at, item in enumerate(items) for mention in _mentions(at, item, aligner)]
     _locate(mentions, aligner, text, span)
@@ -79,6 +82,7 @@ def place(items: Sequence[ReadItem], text: str, *, chunk: int, span: Span, answe
                 quotes=quotes,
                 coerced=item.coerced,
                 answer=answer,
+                voice=voice,
             )
             found.append(one)
     return found

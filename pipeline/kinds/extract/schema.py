@@ -2,37 +2,29 @@
 
 The schema of an answer is that of {"items": […]}: at every depth a field may be absent or null and a list short, since
 a chunk is only a part of its document, and "evidence" stands beside the fields. What has to be there is asked of the
-merged record. What a local `$ref` refers to takes its place; one to a file or a URL is refused, as is a schema that
-refers to itself: a table has no type for that.
+merged record.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from docreduce.kinds.extract.paths import EVIDENCE, quotes_of
+from docreduce.kinds.extract.references import laid_out
 from docreduce.kinds.extract.settings import ExtractSettings
 from docreduce.kinds.extract.validation import schema_errors, validator
+from docreduce.kinds.extract.walking import BRANCHES, elements, members
 from docreduce.values.errors import JobError
 from docreduce.values.unicode import written
 
-__all__ = ["Extraction", "alternatives", "compile_extraction", "elements", "members", "self_contained"]
+__all__ = ["Extraction", "compile_extraction", "self_contained"]
 
-MAX_SCHEMA_NODES = 20_000
-"""Of the self-contained schema: `$ref`s that double each other grow without bound."""
-
-_VERBATIM = frozenset({"enum", "const", "default", "examples"})  # values, not schemas
-_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas"})
-_REPLACED = frozenset({"$ref", "$defs", "definitions"})  # what is referred to stands in its place
-_ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "$comment"})
 _COMBINATORS = frozenset({"anyOf", "oneOf", "allOf", "not", "if", "const"})
-_BRANCHES = ("anyOf", "oneOf", "allOf")
 _OF_THE_WHOLE = frozenset(
     {
         *("required", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas"),
@@ -115,27 +107,8 @@ def _keys(names: Sequence[str], item: Mapping[str, Any]) -> dict[tuple[str, ...]
     return keys
 
 
-def alternatives(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """`schema` and every schema that its `allOf`, `anyOf` and `oneOf` are made of."""
-    if isinstance(schema, Mapping):
-        yield schema
-        for word in _BRANCHES:
-            for branch in schema.get(word, ()):
-                yield from alternatives(branch)
-
-
-def members(schema: Any) -> dict[str, Any]:
-    """The fields of an object, by name, in the schema's order; empty where it has none."""
-    return {name: part for one in alternatives(schema) for name, part in one.get("properties", {}).items()}
-
-
-def elements(schema: Any) -> Any:
-    """The schema of a list's elements, or None."""
-    return next((one["items"] for one in alternatives(schema) if isinstance(one.get("items"), Mapping)), None)
-
-
 def self_contained(schema: Mapping[str, Any], where: str = "extract.schema") -> dict[str, Any]:
-    """The JSON Schema of one item with every local `$ref` replaced by what it refers to.
+    """The JSON Schema of one item with every local `$ref` replaced by what it refers to (references.py).
 
     Raises JobError for what is no JSON Schema of an object with properties, and for what cannot be a row's type."""
     try:
@@ -149,7 +122,7 @@ def self_contained(schema: Mapping[str, Any], where: str = "extract.schema") -> 
     for keyword in ("$dynamicRef", "$recursiveRef"):
         if f'"{keyword}":' in text:
             raise JobError(f"{where}: {keyword} is not supported")
-    item = _inlined(json.loads(text), where)
+    item = laid_out(json.loads(text), where)
     if not isinstance(item, dict) or item.get("type", "object") != "object" or not item.get("properties"):
         raise JobError(f'{where}: expected the schema of an object with "properties", one a field')
     for keyword in _TOP_LEVEL:
@@ -158,51 +131,6 @@ def self_contained(schema: Mapping[str, Any], where: str = "extract.schema") -> 
     if EVIDENCE in item["properties"]:
         raise JobError(f"{where}: a field cannot be called {EVIDENCE!r}: that key holds the words values come from")
     return item
-
-
-def _inlined(root: Any, where: str) -> Any:
-    """`root`, whose references are known to lead somewhere, with each replaced by what it refers to, in order."""
-    room = iter(range(MAX_SCHEMA_NODES))
-
-    def inline(node: Any, within: tuple[str, ...]) -> Any:
-        """`within`: the references on the way to `node`."""
-        if next(room, None) is None:
-            raise JobError(f"{where}: the schema is larger than {MAX_SCHEMA_NODES} parts")
-        if isinstance(node, list):
-            return [inline(part, within) for part in node]
-        if not isinstance(node, dict):
-            return node
-        plain = {key: inlined(key, part, within) for key, part in node.items() if key not in _REPLACED}
-        if "$ref" not in node:
-            return plain
-        reference = node["$ref"]
-        if reference in within:
-            raise JobError(f"{where}: {reference} refers to itself; a column has no type for that")
-        target = inline(_at(reference, root, where), (*within, reference))
-        if isinstance(target, dict) and plain.keys() <= _ANNOTATIONS:
-            return {**target, **plain}
-        return {**plain, "allOf": [target, *plain.get("allOf", [])]}
-
-    def inlined(keyword: str, part: Any, within: tuple[str, ...]) -> Any:
-        if keyword in _BY_NAME and isinstance(part, dict):
-            return {name: inline(schema, within) for name, schema in part.items()}
-        return part if keyword in _VERBATIM else inline(part, within)
-
-    return inline(root, ())
-
-
-def _at(reference: str, root: Any, where: str) -> Any:
-    """What a JSON Pointer (RFC 6901, as a fragment) leads to."""
-    place = root
-    try:
-        if reference != "#" and not reference.startswith("#/"):
-            raise KeyError(reference)
-        for part in unquote(reference).split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
-            place = place[int(name)] if isinstance(place, list) else place[name]
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise JobError(f'{where}: $ref {reference!r}: only places in the schema itself, as "#/$defs/…"') from error
-    return place
 
 
 def _chunk_level(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,7 +166,7 @@ def _part_of(schema: Any) -> Any:
             part[keyword] = _nullable(_part_of(inner))
         elif keyword == "prefixItems":
             part[keyword] = [_nullable(_part_of(field)) for field in inner]
-        elif keyword in _BRANCHES:
+        elif keyword in BRANCHES:
             # Short parts of two alternatives look alike: one of them is enough.
             part["anyOf" if keyword == "oneOf" and "anyOf" not in schema else keyword] = list(map(_part_of, inner))
         else:

@@ -165,11 +165,11 @@ class _Extractor:
             for lane in self.job.lanes
         ]
         reads = yield from abreast([self._lane(lane, own, stage, numbers) for lane, own in lanes])
-        for read in reads:
+        for (lane, _), read in zip(lanes, reads, strict=True):
             for each in read:
                 self.rejected += each.rejected
                 if isinstance(each.outcome, Completion):
-                    self.accept(each.chunk, each.outcome, each.value or (), repeats=each.repeats)
+                    self.accept(each.chunk, each.outcome, each.value or (), repeats=each.repeats, voice=lane.voice)
                 else:
                     self.fail(each.chunk, each.outcome)
         yield from self._again([(lane, read) for (lane, _), read in zip(lanes, reads, strict=True)])
@@ -267,7 +267,9 @@ class _Extractor:
         if not items:
             return []
         before = self._size()
-        self.found += place(items, self.document.text, chunk=chunk.index, span=chunk.span, answer=number)
+        self.found += place(
+            items, self.document.text, chunk=chunk.index, span=chunk.span, answer=number, voice=lane.voice
+        )
         new = self._size() - before
         self.counts["passes_values"] += max(new, 0)
         return items if new > 0 else []
@@ -284,14 +286,17 @@ class _Extractor:
         text = self.document.text
         return Chunk(index=0, span=Span(0, len(text)), tokens=self.job.plan.tokenizer.count(text))
 
-    def accept(self, chunk: Chunk, outcome: Completion, items: Items, *, repeats: bool = False) -> None:
-        """Book a chunk's valid answer; `repeats`: it said the same again and again, and that was left out."""
+    def accept(
+        self, chunk: Chunk, outcome: Completion, items: Items, *, repeats: bool = False, voice: str = ""
+    ) -> None:
+        """Book a chunk's valid answer, in a vote that of `voice`; `repeats`: it said the same again and again, and that
+        was left out."""
         result = chunk_result(chunk, outcome)
         if repeats:
             self.counts["repeating_answers"] += 1
             result = replace(result, error="the answer repeated an item until it broke off: asked on from there")
         self.results.append(result)
-        self.found += place(items, self.document.text, chunk=chunk.index, span=chunk.span)
+        self.found += place(items, self.document.text, chunk=chunk.index, span=chunk.span, voice=voice)
 
     def fail(self, chunk: Chunk, failure: Failure) -> None:
         """Book what became of a chunk that has no valid answer."""

@@ -16,6 +16,9 @@ def fields(**properties):
     return {"type": "object", "properties": properties}
 
 
+A = {"$ref": "#/$defs/a"}
+
+
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
@@ -27,8 +30,15 @@ def fields(**properties):
         (fields(a={"$ref": "http://127.0.0.1/x"}), "127.0.0.1"),
         (fields(a=TEXT) | {"$defs": {"x": {"$ref": "https://127.0.0.1/x"}}}, "127.0.0.1"),
         (fields(a={"$ref": "#/$defs/nowhere"}), "nowhere"),
-        (fields(a={"$ref": "#"}), "refers to itself"),
-        (fields(a=TEXT, b={"type": "array", "items": {"$ref": "#/properties/b"}}), "refers to itself"),
+        (fields(a={"$ref": "#/$defs/a"}) | {"$defs": {"a": {"$ref": "#/$defs/a"}}}, "refers to itself"),
+        (
+            fields(a={"$ref": "#/$defs/a"}) | {"$defs": {"a": {"anyOf": [TEXT, {"$ref": "#/$defs/a"}]}}},
+            "refers to itself",
+        ),
+        (
+            fields(a={"$ref": "#/$defs/a"}) | {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+            "itself",
+        ),
         (fields(a={"$ref": "#x", "description": "…"}, b={"$anchor": "x"}), "only places in the schema itself"),
         (fields(a={"type": "string", "pattern": "(?=x)y"}), "regex"),
         (fields(a={"type": "string", "pattern": "((a{1000}){1000}){1000}"}), "regex"),
