@@ -1,4 +1,4 @@
-"""The rig of the fault matrix (tests/benchmarks) for the tests of whole runs."""
+"""The rig of the fault matrix (tests/benchmarks) for the tests of whole runs, and Hypothesis without a clock."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("docreduce", deadline=None)  # how long an example takes says what else the machine does
+settings.load_profile("docreduce")
 
 
 @pytest.fixture(scope="session")
