@@ -107,12 +107,14 @@ def _bill(ticket: Ticket, reply: Reply) -> tuple[Usage | None, Billing, int]:
     return usage, "unknown", bound
 
 
-def booked_of(reserved: Reserved, ticket: Ticket, reply: Reply, attempt: Attempt, *, sampled: bool) -> Booked:
-    """What the ledger is to hold of `reply`."""
+def booked_of(
+    reserved: Reserved, ticket: Ticket, reply: Reply, attempt: Attempt, *, sampled: bool, stands: bool = False
+) -> Booked:
+    """What the ledger is to hold of `reply`. `stands`: it is a failure that came again when it was asked once more."""
     cut = isinstance(reply, Answer) and reply.finish_reason == "length"
     sampled = sampled and not (isinstance(reply, Answer) and reply.truncated)  # it teaches nothing
     taught = sample(ticket.request, attempt, ticket.route, cut=cut) if sampled else None
-    return Booked(reserved=reserved, attempt=attempt, kept=_kept(ticket, reply, attempt), sample=taught)
+    return Booked(reserved=reserved, attempt=attempt, kept=_kept(ticket, reply, attempt, stands), sample=taught)
 
 
 def _would_come_again(refused: Rejection) -> bool:
@@ -122,9 +124,9 @@ def _would_come_again(refused: Rejection) -> bool:
     return refused.cause in _REMEMBERED and refused.decision is not Decision.STOP
 
 
-def _kept(ticket: Ticket, reply: Reply, attempt: Attempt) -> Kept | None:
+def _kept(ticket: Ticket, reply: Reply, attempt: Attempt, stands: bool) -> Kept | None:
     """The answer, so that nobody pays for it again, or a refusal that would come again; else None."""
-    if isinstance(reply, Rejection) and not _would_come_again(reply):
+    if isinstance(reply, Rejection) and not (stands or _would_come_again(reply)):
         return None
     return Kept(
         endpoint=ticket.route.endpoint,

@@ -37,7 +37,7 @@ from docreduce.desk.ledger import Booked, Ledger, Out, Reserved
 from docreduce.desk.limits import Bound
 from docreduce.desk.lines import Line, Ticket
 from docreduce.desk.outstanding import Outstanding
-from docreduce.desk.retries import again_s, counts
+from docreduce.desk.retries import again_s, counts, is_mute
 from docreduce.desk.routing import Call, Routing
 from docreduce.desk.turns import Ask, Settled, Turn
 from docreduce.desk.watch import Watch
@@ -233,14 +233,17 @@ class Desk:
             self.halt(*trouble)
         ask = Ask(ticket.key, ticket.request, ticket.document_id)
         sampled = bool(ticket.kind) and self._is_sampled()  # of a request that nobody asks any more, no text is there
-        booked = booked_of(self._reserved(ticket), ticket, reply, attempt, sampled=sampled)
         call.began = ticket.started_at if call.began is None else call.began
         call.counted += counts(reply, line, now)
-        outcome = self._outcome(ticket, reply, attempt)
+        call.mute += is_mute(reply)
+        wait: float | None = None
         if isinstance(reply, Rejection) and not self.halted:
             wait = again_s(ticket, reply, call, self.routing, self.max_attempts, now)
-            if wait is not None:
-                return Settled(ask, attempt, None, now + wait), booked
+        stands = is_mute(reply) and wait is None and not self.halted
+        booked = booked_of(self._reserved(ticket), ticket, reply, attempt, sampled=sampled, stands=stands)
+        if wait is not None:
+            return Settled(ask, attempt, None, now + wait), booked
+        outcome = self._outcome(ticket, reply, attempt)
         del self._calls[ticket.key]
         if self.fresh:
             self._now_answered.add(ticket.key)

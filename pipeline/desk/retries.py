@@ -7,7 +7,7 @@ from docreduce.desk.lines import LONG_REST_S, Line, Ticket
 from docreduce.desk.routing import Call, Routing
 from docreduce.values import Cause, Decision, Rejection
 
-__all__ = ["again_s", "counts"]
+__all__ = ["again_s", "counts", "is_mute"]
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
@@ -38,6 +38,13 @@ def counts(reply: object, line: Line, now: float) -> bool:
     return not (of_the_service or reply.decision is Decision.AGAIN)
 
 
+def is_mute(reply: object) -> bool:
+    """Whether the attempt was paid for and brought nothing but thoughts, though there was room for an answer."""
+    if not isinstance(reply, Rejection) or reply.cause is not Cause.EMPTY or reply.decision is not Decision.RETRY:
+        return False
+    return bool(reply.chars) and reply.billing != "free"
+
+
 def again_s(
     ticket: Ticket, reply: Rejection, call: Call, routing: Routing, max_attempts: int, now: float
 ) -> float | None:
@@ -56,8 +63,8 @@ def again_s(
 
 def _exhausted(ticket: Ticket, reply: Rejection, call: Call, max_attempts: int) -> bool:
     """Whether the call has had its attempts; a rate-limited one is asked until they span the longest window."""
-    if reply.cause is Cause.EMPTY and reply.chars and reply.billing != "free":
-        max_attempts = min(max_attempts, MUTE_ATTEMPTS)
+    if is_mute(reply) and call.mute >= MUTE_ATTEMPTS:
+        return True
     spans_s = ticket.started_at - (call.began or ticket.started_at)
     return call.counted >= max_attempts and (reply.cause is not Cause.RATE_LIMITED or spans_s >= LONGEST_WINDOW_S)
 

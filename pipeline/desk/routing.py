@@ -16,11 +16,12 @@ __all__ = ["Call", "Routing"]
 @dataclass(slots=True)
 class Call:
     """A request on its way, from its first ask to its outcome: its line, its attempts, those that count against it,
-    and when the first one was sent (seconds since the epoch)."""
+    those of them that brought nothing but thoughts, and when the first one was sent (seconds since the epoch)."""
 
     line: int = 0
     attempts: int = 0
     counted: int = 0
+    mute: int = 0
     began: float | None = None
 
 
@@ -66,7 +67,7 @@ class Routing:
         at = next((at for at in after if not self.lines[at].closed and self.lines[at].takes(request)), None)
         if at is None:
             return False
-        call.line, call.counted = at, 0
+        call.line, call.counted, call.mute = at, 0, 0
         return True
 
     def refusal(self, call: Call, request: Request) -> Failure:

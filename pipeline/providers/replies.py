@@ -29,6 +29,8 @@ _FENCE = re.compile(r"\A\s*```\w*\n|\n```\s*\Z")
 _JSON = re.compile(r"\s*(?:```\w*\s*)?[\[{]")
 _ROOM_FACTOR = 4
 """Thinking that took all there was is given so many times as much; how much more it wanted, nobody knows."""
+_MUCH_FACTOR = 2
+"""Some servers call every end a stop: who used more than one part in so many of the room may have had too little."""
 
 
 def decode(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
@@ -102,23 +104,37 @@ def _why_not(
     if finish == "error":
         return Cause.SERVER_ERROR, f"generation ended in {draft.finish!r}, which ends no whole answer"
     if not text.strip():
-        spent = f" after {usage.output_tokens} output tokens" if usage else ""
-        if finish == "length":
-            return Cause.EMPTY, _no_room(call, usage)
-        thought = draft.chars + draft.thoughts
-        why = f"nothing but thoughts ({draft.finish}){spent}: turn thinking off, or take a model that thinks less"
-        return Cause.EMPTY, why if thought else f"empty content ({draft.finish}){spent}"
+        return Cause.EMPTY, _no_room(call, usage) if finish == "length" else _no_words(call, draft, usage)
     if finish == "length" and loops(text, structured=call.request.schema is not None):
         return Cause.LOOP, f"the answer repeats itself: …{call.redact(text[-MOST_MESSAGE_CHARS:])[-80:]}"
     return None
 
 
 def _no_room(call: Call, usage: Usage | None) -> str:
-    limit, spent = call.limit, min(usage.output_tokens, MOST_TOKENS) if usage else call.limit
+    spent = _spent(usage) if usage else call.limit
     return (
         f"the model spent its {spent} output tokens before the first word of an answer, on thinking most likely: "
-        f"set model.max_output_tokens to {max(_ROOM_FACTOR * limit, spent + limit)} or more (it is {limit})"
+        f"set {_more_room(call, spent)}"
     )
+
+
+def _no_words(call: Call, draft: Draft, usage: Usage | None) -> str:
+    """The words for an answer that ended by itself and says nothing; more room helps where much of it was used."""
+    spent = f" after {_spent(usage)} output tokens" if usage else ""
+    if not draft.chars + draft.thoughts:
+        return f"empty content ({draft.finish}){spent}"
+    much = usage is None or _MUCH_FACTOR * usage.output_tokens >= call.limit
+    room = f", or set {_more_room(call, _spent(usage) if usage else 0)}" if much else ""
+    return f"nothing but thoughts ({draft.finish}){spent}: turn thinking off, or take a model that thinks less{room}"
+
+
+def _more_room(call: Call, spent: int) -> str:
+    limit = call.limit
+    return f"model.max_output_tokens to {max(_ROOM_FACTOR * limit, spent + limit)} or more (it is {limit})"
+
+
+def _spent(usage: Usage) -> int:
+    return min(usage.output_tokens, MOST_TOKENS)
 
 
 _FRAME = {"items", "rows", "row", "evidence"}

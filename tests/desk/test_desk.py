@@ -138,14 +138,6 @@ def test_thinking_that_took_all_the_room_is_paid_once_until_there_is_more(ledger
     assert decides.known({request().key: request()}) == played.outcomes
 
 
-@pytest.mark.parametrize(("chars", "sent"), [(4000, 2), (0, 6)])
-def test_an_answer_of_nothing_but_thoughts_is_asked_for_once_more_and_an_empty_one_as_often_as_others(
-    ledger: Ledger, chars: int, sent: int
-) -> None:
-    mute = rejection(Cause.EMPTY, billing="unknown", chars=chars)
-    assert len(play(desk(ledger, max_attempts=6), [request()], says(mute)).sent) == sent
-
-
 @pytest.mark.parametrize(
     ("cause", "decision"),
     [
