@@ -105,8 +105,15 @@ _GRANITE = "my thought process:"
 _FRAME = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE)\|>")
 """What some of them put around the answer then."""
 _ANSWER = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL | re.IGNORECASE)
-_BARE = re.compile(r"\A\s*(?:analysis|commentary).*?assistantfinal", re.DOTALL)
-"""Harmony where a server has dropped its marks and left the names of the channels."""
+_BARE = re.compile(
+    r"\A\s*(?:analysis|commentary).*?assistantfinal"
+    r"|\A(?!\s*[\[{]).*?(?<=[^\s`'\"(])assistantfinal(?=[^\s`'\".,;:)])",
+    re.DOTALL,
+)
+"""Harmony where a server has dropped its marks and left the names of the channels, or but the last: no blank stands
+around it then, as it does where prose speaks of it."""
+_BARE_HEAD = re.compile(r"\A\s*(?:analysis|commentary)(?=[^\W\d_a-z])")
+"""The same where no answer came: the name of the channel, and the first thought's capital with no blank between."""
 _HARMONY = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL)
 
 
@@ -180,6 +187,8 @@ def without_thoughts(text: str) -> str:
         return final[-1].strip() if final else ""
     if "assistantfinal" in text and (bare := _BARE.match(text)):
         return text[bare.end() :].strip()
+    if _BARE_HEAD.match(text):
+        return ""
     signed = any(sign in text for sign in "<[◁") or _GRANITE in text  # most texts are not, and answers are long
     if not signed or not _MARK.search(text):
         return text

@@ -42,6 +42,9 @@ SAID = "The rent rises in May."
         f"<think>one</think>\n<think>two</think>\n{SAID}",
         f"{SAID}\n<think>Was that right? Yes.</think>",
         f"<|channel|>analysis<|message|>Okay.<|end|><|start|>assistant<|channel|>final<|message|>{SAID}<|return|>",
+        f"analysisOkay.assistantfinal{SAID}",
+        f"analysisOkay.assistantcommentaryHm.assistantfinal{SAID}",
+        f"We need one sentence. Let's answer.assistantfinal{SAID}",
     ],
 )
 def test_thoughts_are_no_part_of_an_answer(text: str) -> None:
@@ -49,7 +52,15 @@ def test_thoughts_are_no_part_of_an_answer(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["<think>Okay, let me", "<think></think>", "Hm.\n</think>\n", "<thinking>\n</thinking>"]
+    "text",
+    [
+        "<think>Okay, let me",
+        "<think></think>",
+        "Hm.\n</think>\n",
+        "<thinking>\n</thinking>",
+        "analysisWe need a",
+        "commentaryHm.",
+    ],
 )
 def test_nothing_but_thoughts_is_nothing(text: str) -> None:
     assert without_thoughts(text) == ""
@@ -64,6 +75,11 @@ def test_nothing_but_thoughts_is_nothing(text: str) -> None:
         "The paper speaks of <think> and of </think> in passing.",
         '{"items":[{"tag":"</think>"}]}',
         "a < b and [1] thinking",
+        "analysis of the rent: it rises in May.",
+        "analysis: the rent rises.",
+        "analysis",
+        "The mark is `assistantfinal`, and assistantfinal stands before the answer.",
+        '{"items":[{"mark":"x.assistantfinalYes"}]}',
     ],
 )
 def test_an_answer_that_speaks_of_thoughts_stays_whole(text: str) -> None:
