@@ -278,14 +278,17 @@ class HttpProvider:
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "docreduce"}
 
 
+_STREAMS = ("text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl")
+
+
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), _SLICE_BYTES):
         yield body[start : start + _SLICE_BYTES]
 
 
 def _is_stream(response: httpx.Response) -> bool:
-    kind = response.headers.get("content-type", "")
-    return response.status_code == 200 and kind.lower().startswith("text/event-stream")
+    kind = response.headers.get("content-type", "").lower()
+    return response.status_code == 200 and kind.startswith(_STREAMS)
 
 
 def _head(response: httpx.Response) -> HttpResponse:

@@ -104,9 +104,11 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
     if blocked := word(mapping(body.get("promptFeedback")).get("blockReason")):  # Gemini, with no choice at all
         draft.found = True
         draft.add_refusal(f"the prompt was blocked: {blocked}")
-    for choice in map(mapping, listing(body.get("choices"))[:1]):
+    own = [body] if isinstance(body.get("message"), dict) else []  # Ollama's own form: its body is the choice
+    for choice in map(mapping, (listing(body.get("choices")) or own)[:1]):
         # native_finish_reason: OpenRouter
         said = last_word(word(choice.get("finish_reason")), word(choice.get("native_finish_reason")))
+        said = said or word(choice.get("done_reason"))
         draft.finish = said or draft.finish
         draft.add_usage(choice.get("usage"))  # Moonshot's streams
         message = choice.get("message") or choice.get("delta")
@@ -124,6 +126,7 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
             arguments = mapping(call.get("function")).get("arguments")
             draft.add_call(index if isinstance(index, int) else position, arguments)
         draft.add_call(0, mapping(message.get("function_call")).get("arguments"))  # the form before tools
+    draft.done = body.get("done") is True
 
 
 def _block(block: object, draft: Draft) -> None:

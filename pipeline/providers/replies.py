@@ -39,8 +39,8 @@ def decode(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
     if ok and response.body.lstrip()[:6].startswith((b"data:", b"event:", b": ")):
         return _streamed(dialect, call, response)  # a stream under another name
     body = parse(response.body)
-    if ok and body is None and (events := _lines(response.body)):
-        return _streamed(dialect, call, replace(response, body=events))
+    if ok and body is None and _is_lines(response.body):
+        return _streamed(dialect, call, response)
     fault = _fault(body, call)
     if fault or not ok:
         usage = dialect.usage(mapping(mapping(body).get("usage")))
@@ -240,7 +240,10 @@ class StreamReader:
     def _event(self, data: bytes) -> None:
         event = parse(data)
         if fault := _fault(event, self._call):
-            self.reply = reject(fault, self._call, self._head)
+            refused = reject(fault, self._call, self._head)
+            # What had come until then may be charged, whatever the words.
+            begun = self._draft.progress > 0 and refused.billing == "free"
+            self.reply = replace(refused, billing="unknown") if begun else refused
         elif not isinstance(event, dict):
             self.reply = bad_body(self._head, "an event that is no JSON object")
         else:
@@ -260,12 +263,11 @@ class StreamReader:
             self.reply = rejection(Cause.LOOP, words, self._head)
 
 
-def _lines(body: bytes) -> bytes | None:
-    """JSON objects a line each (NDJSON) as a stream's events; None where the body is none."""
-    lines = [line for line in body.splitlines() if line.strip()]
-    if len(lines) < 2 or not all(isinstance(parse(line), dict) for line in lines):
-        return None
-    return b"".join(b"data: %b\n\n" % line.strip() for line in lines)
+def _is_lines(body: bytes) -> bool:
+    """Whether a body that is no JSON begins as JSON a line each (NDJSON); what is broken among them is for the reader
+    of streams to say."""
+    first, newline, rest = body.strip().partition(b"\n")
+    return bool(newline) and bool(rest) and isinstance(parse(first), dict)
 
 
 def _fault(body: object, call: Call) -> Fault | None:

@@ -1,6 +1,6 @@
-"""Server-sent events out of bytes. Pure.
+"""Server-sent events out of bytes, and JSON a line each. Pure.
 
-Source: the WHATWG HTML standard, "Server-sent events".
+Sources: the WHATWG HTML standard, "Server-sent events"; the NDJSON specification.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Events:
         if line:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].strip())
-            return None
+            # An object with no name before it is no field: a line of NDJSON, or an error that broke into the stream.
+            return line.strip() if line.startswith(b"{") else None
         data, self._data = b"\n".join(self._data), []
         return data or None
