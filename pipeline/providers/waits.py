@@ -59,6 +59,16 @@ _WORDS = re.compile(
     r"(?P<moment>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?)",
     re.IGNORECASE,
 )
+_SPELL = (
+    r"(?:\d+(?:[.,]\d+)? ?(?:sek(?:unden?)?|secondes?|segundos?|min(?:uten?|utes?|utos?)?|stunden?|std|heures?|horas?"
+    r"|tage?n?|jours?|d[ií]as?|秒|分钟?|小时|[hms])(?![a-z])\.?,? ?(?:(?:und|et|y) )?)+"
+)
+_FOREIGN_WORDS = re.compile(
+    r"\b(?:versuch|wart|erneut|r[ée]essa[iy]|patient|attend|(?:re)?int[ée]nt|esper)[^.\d\n]{0,40}?"
+    rf"(?P<after>{_SPELL})|(?:\bin |\bnach )(?P<before>{_SPELL})(?:erneut|wieder|noch)|(?P<later>{_SPELL})[后後]",
+    re.IGNORECASE,
+)
+"""The same in German, French, Spanish and Chinese: a word for waiting or for another try, and a time beside it."""
 _ONE = re.compile(r"\b(?:an?|one) (?=(?:second|minute|hour|day)\b)", re.IGNORECASE)
 _WAIT_NAME = re.compile(
     r"(?:retry|resets?|wait|try_?again)_?(?:after|at|in|delay|time|until)(?:_?in)?_?(?P<unit>ms|s|sec|secs|seconds?)?"
@@ -67,8 +77,14 @@ _WAIT_NAME = re.compile(
 )
 _DEPTH, _WIDTH = 5, 16
 """Of a body that is looked through for waits; a field in it may be the document, echoed."""
-_SPELLED = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|d|h|m|s)", re.IGNORECASE)
-_SCALE = {"ms": 0.001, "milli": 0.001, "d": _DAY_S, "h": 3600.0, "m": 60.0, "s": 1.0}
+_SPELLED = re.compile(r"(\d+(?:[.,]\d+)?) ?(ms|milli|stunde|std|tag|jour|d|h|m|s|秒|分|小)", re.IGNORECASE)
+_SCALE = {
+    **dict.fromkeys(("ms", "milli"), 0.001),
+    **dict.fromkeys(("s", "秒"), 1.0),
+    **dict.fromkeys(("m", "分"), 60.0),
+    **dict.fromkeys(("h", "stunde", "std", "小"), 3600.0),
+    **dict.fromkeys(("d", "tag", "jour"), _DAY_S),
+}
 
 
 @dataclass(slots=True)
@@ -194,14 +210,21 @@ def _stated(value: object, now: float) -> float | None:
 def _in_words(message: str, now: float) -> float | None:
     found = _WORDS.search(_ONE.sub("1 ", message))
     if found is None:
-        return None
+        foreign = _FOREIGN_WORDS.search(message)
+        return _spelled(foreign["after"] or foreign["before"] or foreign["later"]) if foreign else None
     if found["moment"]:
         text = found["moment"].upper().replace(" UTC", "Z").replace("UTC", "Z")
         moment = datetime.fromisoformat(text) if _is_moment(text) else None
         if moment is None:
             return None
         return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
-    return sum(float(number) * _SCALE[unit.lower()] for number, unit in _SPELLED.findall(found["spell"]))
+    return _spelled(found["spell"])
+
+
+def _spelled(text: str) -> float:
+    """Seconds of a time in words."""
+    parts = _SPELLED.findall(text)
+    return sum(float(number.replace(",", ".")) * _SCALE[unit.lower()] for number, unit in parts)
 
 
 def _is_moment(text: str) -> bool:
