@@ -69,7 +69,7 @@ def checked(base_url: str, *, insecure: bool) -> Address:
 
 def proxy_for(address: Address) -> str | None:
     """The proxy that the environment names for this address: HTTPS_PROXY or HTTP_PROXY, else ALL_PROXY, unless
-    NO_PROXY names the host. Raises JobError for a kind of proxy that does not work here."""
+    NO_PROXY names the host. Raises JobError for a kind of proxy that does not work here, and for what is no address."""
     parts = urlsplit(address.base)
     if address.loopback or proxy_bypass(parts.hostname or ""):
         return None
@@ -86,9 +86,22 @@ def proxy_for(address: Address) -> str | None:
             f"the environment names a SOCKS proxy, {shown}, and only http and https proxies work here",
             hint="Name an HTTP proxy in HTTPS_PROXY, or except the host in NO_PROXY.",
         )
-    if scheme.lower() not in ("http", "https"):
-        raise JobError(f"the proxy that the environment names is none: {shown}")
+    if scheme.lower() not in ("http", "https") or not _is_host(proxy):
+        raise JobError(
+            f"the proxy that the environment names is none: {shown}",
+            hint="It is http://USER:PASSWORD@HOST:PORT; in user and password, / # ? @ are written %2F %23 %3F %40.",
+        )
     return proxy
+
+
+def _is_host(proxy: str) -> bool:
+    """Whether an address has a host, and a port that is one; a password with a slash would be cut into both."""
+    try:
+        parts = urlsplit(proxy)
+        _ = parts.port
+    except ValueError:
+        return False
+    return bool(parts.hostname) and not any("@" in part for part in (parts.path, parts.query, parts.fragment))
 
 
 def enforces(dialect: Dialect, address: str) -> bool:

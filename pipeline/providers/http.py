@@ -84,7 +84,7 @@ class HttpProvider:
             raise JobError(f"model.base_url {address.base!r}: {error}") from error
         try:
             self._transport = open_transport(proxy, secure=not address.base.lower().startswith("http:"))
-        except ValueError as error:
+        except (ValueError, httpx.InvalidURL) as error:
             raise JobError(f"the proxy that the environment names is none: {type(error).__name__}") from error
 
     @property

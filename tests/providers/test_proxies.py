@@ -139,6 +139,28 @@ def test_a_kind_of_proxy_that_does_not_work_here_is_refused_at_once(
     assert "Hunter2" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "rest", [":notaport", ":99999", "/", "10.0.0.1:3128/path@10.0.0.2:1", "[::1", "10.0.0.1:12#Hunter2@10.0.0.2:3128"]
+)
+def test_a_proxy_that_is_no_address_is_refused_at_once(rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://jdoe:{PASSWORD}@{rest}")
+    with pytest.raises(JobError) as caught:
+        connect(FAR)
+    assert "proxy" in caught.value.message
+    assert "Hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["a/Hunter2", "12/Hunter2", "a?Hunter2", "12#Hunter2"])
+def test_a_password_that_cuts_the_address_in_two_is_refused_and_not_shown(
+    password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://jdoe:{password}@10.0.0.1:3128")
+    with pytest.raises(JobError, match=r"10\.0\.0\.1:3128") as caught:
+        connect(FAR)
+    assert "Hunter2" not in str(caught.value)
+    assert "jdoe" not in str(caught.value)
+
+
 def test_all_proxy_gives_way_to_the_proxy_of_a_scheme_and_to_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://10.0.0.1:1080")
     monkeypatch.setenv("HTTPS_PROXY", "10.0.0.2:3128")
