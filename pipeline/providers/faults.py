@@ -24,7 +24,7 @@ __all__ = ["SHOWN_HEADERS", "Fault", "clean", "find_fault", "parse", "request_id
 MOST_MESSAGE_CHARS = 500
 MOST_SEARCHED_CHARS = 4000
 _TERMS = ("code", "type", "status", "reason", "error_type", "error_code")
-_HOLDERS = ("error", "message", "raw", "metadata", "detail")
+_HOLDERS = ("error", "message", "raw", "metadata", "detail", "innererror", "inner_error", "cause")
 _ECHO_CHARS = 40
 _DEPTH = 4
 """Errors that wrap errors: a proxy's around a router's around a service's."""

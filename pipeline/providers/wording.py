@@ -149,11 +149,12 @@ _NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:[,_]\d{3})+(?![\w.]\d)|(?<![\w.-])\d+
 _TOO_LARGE_A_CALL = re.compile(r"request too large|limit:? (\d+),? requested:? (\d+)", re.IGNORECASE)
 
 _NO = (
-    r"(?:unsupported|deprecated|disallowed|unexpected|unrecognized|unknown|extra (?:inputs|fields)|incompatible"
+    r"(?:unsupported|deprecated|disallowed|disabled|forbidden|mutually exclusive"
+    r"|unexpected|unrecognized|unknown|extra (?:inputs|fields)|incompatible"
     r"|invalid|unavailable|no endpoints found|not (?:be |currently |yet )?(?:supported?|permitted|allowed|enabled"
     r"|available|accept(?:ed)?|implemented|recognized|valid)"
     r"|(?:does|do|is|are)(?:n't| not) (?:currently )?(?:support|allow|accept|permit|enabled)"
-    r"|cannot (?:both )?be|can(?:not|'t) (?:use|specify|set|be)"
+    r"|cannot (?:both )?be|can(?:not|'t) (?:use|specify|set|be)|(?:must|may) not\b|no longer\b"
     r"|only (?:the )?(?:default|auto|supports?|be )|\brange\b|requires?|should be|must be)"
 )
 
@@ -164,11 +165,11 @@ def _near(name: str) -> re.Pattern[str]:
 
 _FORM_NAME = (
     r"response_?format|json.?schema|json.?(?:object|mode)|structured.?output|output_(?:config|format)|guided_|grammar"
-    r"|\btools?\b|function.?call|tool.?use"
+    r"|\btools?\b|\bfunctions?\b|function.?call|tool.?use|\bschemas?\b"
 )
 _SYSTEM_NAME = (
     r"[`'\"]?system[`'\"]? (?:role|message|prompt|instruction)|developer (?:role|message|instruction)"
-    r"|[`'\"]system[`'\"]|\brole:? system\b"
+    r"|[`'\"]system[`'\"]|\brole:? system\b|messages?\W{0,3}\d*\W{0,3}roles?\b"
 )
 _ALTERNATE = re.compile(  # chat templates of Mistral and Gemma, also behind a server's own 500
     r"roles? must alternate|only user and assistant|first message must be|must (?:start|begin) with (?:a |the )?.?user"
@@ -186,17 +187,22 @@ _MANNERS = (
     ("system", _near(_SYSTEM_NAME)),
     ("form", _near(_FORM_NAME)),
 )
+_FEATURE = r"response_?format|\btools?\b|json_schema|function.?calling|structured.?output"
 _BROKEN_FORM = re.compile(
     # llama.cpp without templates, or with a grammar it cannot read, with 500; Anthropic's and Gemini's grammars
     rf"requires --jinja|pars(?:e|ing) grammar|schemas?\b[^\n]{{0,120}}?too (?:complex|many|deep|large)"
-    rf"|(?:response_?format|\btools?\b|json_schema)(?!.?choice)[^\n]{{0,40}}?{_NO}",
+    rf"|(?:{_FEATURE})(?!.?choice)[^\n]{{0,40}}?{_NO}|not support(?:ed)?\b[^\n]{{0,40}}?(?:{_FEATURE})",
     re.IGNORECASE,
 )
 _FORM_KEYS = frozenset(
     {"response_format", "tools", "functions", "function_call", "output_config", "output_format", "text", "guided_json"}
 )
 _OUTPUT = re.compile(r"max_tokens|max_completion_tokens|(?:output|completion) tokens", re.IGNORECASE)
-_TOO_MUCH = re.compile(r"too (?:large|high|big)|at most| > |maximum|less than|range|exceed|greater|<=", re.IGNORECASE)
+_TOO_MUCH = re.compile(
+    r"too (?:large|high|big)|at most| > |maximum|less than|range|exceed|greater|<=|\bbetween\b|up to|more than"
+    r"|\[ ?[01], ?\d+ ?\]",
+    re.IGNORECASE,
+)
 
 
 def by_terms(terms: Sequence[str]) -> Cause | None:
