@@ -24,7 +24,6 @@ kind of text has been counted once, one call of it leads where there is a cap.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +36,7 @@ from docreduce.desk.ledger import Booked, Ledger, Out, Reserved
 from docreduce.desk.limits import Bound
 from docreduce.desk.lines import Line, Ticket
 from docreduce.desk.outstanding import Outstanding
+from docreduce.desk.patience import Patience
 from docreduce.desk.retries import again_s, counts, is_mute
 from docreduce.desk.routing import Call, Routing
 from docreduce.desk.turns import Ask, Settled, Turn
@@ -86,6 +86,7 @@ class Desk:
     failed: set[str] = field(default_factory=set)  # keys of answers that led to a failure
     _samples: int = 0
     _watch: Watch = field(default_factory=Watch)
+    _patience: Patience = field(default_factory=Patience)
 
     def __post_init__(self) -> None:
         self.routing = Routing(self.lines)
@@ -95,7 +96,8 @@ class Desk:
     def take(self, now: float) -> Ticket | float:
         """The next call that may be made now; else the seconds until asking again makes sense, math.inf: not before
         a reply or a turn."""
-        soonest = math.inf
+        soonest = self._patience.look(self.lines, now, asking=bool(self._calls) and not self.paused)
+        self._halt_where_all_are_closed()
         for line in self.lines:
             if not line.ready or self.halted or self.paused or line.closed or line.full:
                 continue
@@ -127,8 +129,11 @@ class Desk:
         line.limiter.settle(lease, now, None if own else reply, used)
         if not own:
             line.learn(ticket, reply, now)
-            if line.closed and all(each.closed for each in self.lines):
-                self.halt(line.closed.cause, line.closed.message)
+            self._halt_where_all_are_closed(line)
+
+    def _halt_where_all_are_closed(self, newest: Line | None = None) -> None:
+        if all(line.closed for line in self.lines) and (closed := (newest or self.lines[-1]).closed):
+            self.halt(closed.cause, closed.message)
 
     def room(self, now: float) -> int:
         """How many more asks it makes sense to bring now: what may be in flight, and some that are reserved ahead."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class Line:
     failing_since: float | None = None
     failures: int = 0  # since then
     last_failure: str = ""
+    last_cause: Cause | None = None
     loading_since: float | None = None
     concurrency: int | None = None  # where the job states none
     tuned: LimitSettings | None = None  # what a person told since the start
@@ -153,7 +155,7 @@ class Line:
             self.answered += 1
             self.failing_since, self.loading_since, self.failures, self.refused_alike = None, None, 0, 0
             return
-        self.last_failure = reply.message
+        self.last_failure, self.last_cause = reply.message, reply.cause
         if reply.decision is Decision.STOP or reply.cause in STOPPING:
             self.close(reply.cause, reply.message)
         elif reply.cause is Cause.CONTEXT_OVERFLOW:
@@ -180,8 +182,26 @@ class Line:
                 return
         if self.failing_since is None:
             self.failing_since = now
+        self.give_up(now)
+
+    def patience_left_s(self, now: float, since: float = -math.inf) -> float:
+        """Seconds until it has failed for too long, what was before `since` not counted; math.inf where it does not."""
+        if self.failing_since is None:
+            return math.inf
         patience_s = self.give_up_s if self.answered else min(self.give_up_s, max(FIRST_ANSWER_S, 2 * self.timeout_s))
-        if self.route.flex and reply.cause in _CAPACITY:  # it has its own patience, and goes on as standard after it
+        if (
+            self.route.flex and self.last_cause in _CAPACITY
+        ):  # it has its own patience, and goes on as standard after it
             patience_s += self.route.flex_patience_s
-        if now - self.failing_since > patience_s:
-            self.close(Cause.UNREACHABLE, f"nothing but failure for {now - self.failing_since:.0f} s: {reply.message}")
+        return max(self.failing_since, since) + patience_s - now
+
+    def give_up(self, now: float, since: float = -math.inf) -> None:
+        """Close it where it has failed for too long since then."""
+        if self.failing_since is not None and self.patience_left_s(now, since) <= 0:
+            message = f"nothing but failure for {now - self.failing_since:.0f} s: {self.last_failure}"
+            self.close(Cause.UNREACHABLE, message)
+
+    def postpone(self, seconds: float, now: float) -> None:
+        """Nothing was asked of it for so long: that was no failure."""
+        if self.failing_since is not None:
+            self.failing_since = min(now, self.failing_since + seconds)
