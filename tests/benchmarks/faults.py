@@ -1,6 +1,6 @@
 """The fault matrix: what a run loses, pays twice, books wrongly or gives away when something goes wrong.
 
-    python tests/benchmarks/faults.py [--all] [--only WORD,WORD] [--seed 1]
+    python tests/benchmarks/faults.py [--all] [--every] [--only WORD,WORD] [--seed 1]
 
 Short by default (under 3 minutes); --all has the full counts. Every row is whole runs against the simulator, whose
 books are the truth. Columns: `lost` documents without a row, `twice` calls paid for twice, `unknown` calls booked as
@@ -831,7 +831,7 @@ def with_wrong(found: Findings, wrong: list[str], case: Case | None) -> Findings
     return found
 
 
-def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: C901, PLR0912, PLR0915 - the table itself
+def rows(full: bool, seed: int, folder: Path, *, every: bool = False) -> dict[str, list[Try]]:  # noqa: C901, PLR0912, PLR0915 - the table itself
     """The matrix: a name and its cases."""
     table: dict[str, list[Try]] = {}
 
@@ -873,6 +873,14 @@ def rows(full: bool, seed: int, folder: Path) -> dict[str, list[Try]]:  # noqa: 
         add(f"read-only midway, {what}", [lambda lab, t=t, f=files: read_only_midway(lab, t, f) for t in moments])
     strides = [(4, first) for first in (1, 2, 3, 4)] if full else [(11, 1)]
     add("a system call fails", [lambda lab, s=s, f=f: failing_calls(lab, s, f) for s, f in strides])
+    import disks
+
+    for way in disks.FAULTS if full or every else ("once, unreadable", "the ledger for ever, full"):
+        # All of what fails once, a part of the other ways; `every`: all of all.
+        whole = every or (full and way == "once, unreadable")
+        stride = 16 if whole else 20 if full else 60
+        starts = range(16) if whole else (3,)
+        add(f"the disk {way}", [lambda lab, w=way, s=stride, f=f: disks.failing(lab, w, s, f, alike=every) for f in starts])  # noqa: E501  # fmt: skip
     add("broken lock", [lambda lab, h=how: broken_lock(lab, h) for how in ("garbage", "empty", "folder", "held")])
     add("clock jumps", [lambda lab, s=s: clock_jumps(lab, s) for s in (-86_400.0, 86_400.0 * 400)[: 2 if full else 1]])
     for how in ("one bit flipped", "flipped", "cut", "foreign", "database"):
@@ -966,7 +974,7 @@ def line(name: str, found: Findings, seconds: float) -> str:
 
 def limit_s(name: str) -> float:
     """How long one case of a row may take before it counts as one that hangs."""
-    return 1200 if name.startswith(("memory", "tests")) else 600 if name == "outage" else 240
+    return 1200 if name.startswith(("memory", "tests", "the disk")) else 600 if name == "outage" else 240
 
 
 def attempt(lab: Lab, one: Try, longest_s: float) -> Findings:
@@ -1053,6 +1061,7 @@ def show(name: str, row: Row, total: Findings) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="the full counts; about half an hour")
+    parser.add_argument("--every", action="store_true", help="every change that a disk can fail at; hours")
     parser.add_argument("--only", default="", help="rows that contain one of these words")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -1070,7 +1079,7 @@ def main() -> int:
             (folder / f"lab{number}").mkdir()
             labs.append(Lab(folder / f"lab{number}", folder / "in"))
         print("     " + " " * 38 + "".join(f"  {head}" for head in HEAD), flush=True)
-        table = rows(options.all, options.seed, folder)
+        table = rows(options.all, options.seed, folder, every=options.every)
         work_through(
             labs,
             {name: tries for name, tries in table.items() if not words or any(word in name for word in words)},

@@ -7,20 +7,27 @@ imports done (a real command where the start itself matters), killed where a cas
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import functools
+import hashlib
 import inspect
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +117,19 @@ class Failing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The disk under `folder` fails with `error` at its `at`-th change (0: at none) of a path that contains `only`, as
+    libc is asked for it by whatever library; `always`: and at all after it. What there was is written to `count`."""
+
+    folder: str
+    at: int
+    count: str
+    error: int = errno.EIO
+    always: bool = False
+    only: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Child:
     """What the child does beside running: die at the `at`-th passing of `point`, or count all passings into `count`."""
 
@@ -118,6 +138,7 @@ class Child:
     count: str | None = None
     clock_jump_s: float = 0.0
     fail: Failing | None = None
+    broken: Broken | None = None
 
 
 COMMAND = """
@@ -144,6 +165,8 @@ def enter(arguments: Sequence[str], output: str, child: Child) -> None:
     if child.clock_jump_s:
         _jump_clock(child.clock_jump_s)
     calls = _fail_at(child.fail) if child.fail else []
+    if child.broken:
+        _break(child.broken)
     try:
         main(list(arguments), prog_name="docreduce")
     finally:
@@ -153,10 +176,33 @@ def enter(arguments: Sequence[str], output: str, child: Child) -> None:
             Path(child.count).write_text(json.dumps(passed), encoding="utf-8")
 
 
+def _break(broken: Broken) -> None:
+    """Tell the library that was preloaded what is to fail."""
+    handle = os.open(broken.count, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    library = ctypes.CDLL(str(failing_library()))
+    names = (os.fsencode(broken.folder), os.fsencode(broken.only))
+    library.failing_begin(*names, ctypes.c_long(broken.at), int(broken.always), broken.error, handle)
+
+
+@functools.cache
+def failing_library() -> Path | None:
+    """failing.c beside us, compiled; None where there is no compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return None
+    source = Path(__file__).with_name("failing.c")
+    name = f"failing-{os.getuid()}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
+    made = Path(tempfile.gettempdir()) / name
+    if not made.exists():
+        partly = made.with_suffix(f".{os.getpid()}")
+        command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(partly), str(source), "-ldl"]
+        subprocess.run(command, check=True, capture_output=True)
+        partly.rename(made)
+    return made
+
+
 def _fail_at(fail: Failing) -> list[str]:
     """Let the call fail as a broken disk would; the names of all calls there are."""
-    import errno
-
     calls: list[str] = []
     lock = threading.Lock()
 
@@ -255,6 +301,13 @@ def prepare() -> None:
     # The server starts with a fresh sys.path and drops what it cannot import without a word.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     SERVER.set_forkserver_preload([__name__, "warm"])
+    library = failing_library()
+    if library is not None:
+        os.environ["LD_PRELOAD"] = str(library)
+        try:
+            forkserver.ensure_running()
+        finally:
+            del os.environ["LD_PRELOAD"]
 
 
 # --- the service --------------------------------------------------------------------------------------------------
@@ -375,6 +428,15 @@ class Case:
         code = int(process.exitcode or 0)
         self.codes.append(code)
         return code
+
+    def check(self) -> tuple[int, str]:
+        """The exit code of `docreduce check` over the output, and what it says."""
+        log = self.log.with_name("check.log")
+        process = SERVER.Process(target=enter, args=(["check", str(self.output)], str(log), Child()))
+        process.start()
+        self.started.append(process)
+        process.join(120)
+        return int(process.exitcode or 0), log.read_text(encoding="utf-8", errors="replace").strip()
 
     def command(
         self, *wrap: str, extra: Sequence[str] = (), group_rows: int | None = 7, **options: Any

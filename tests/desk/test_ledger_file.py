@@ -406,3 +406,11 @@ def test_a_place_that_cannot_be_written_is_a_machine_error(tmp_path: Path) -> No
     (tmp_path / "folder.sqlite").mkdir()
     with pytest.raises(MachineError):
         Ledger.open(tmp_path / "folder.sqlite")
+
+
+def test_where_sqlite_keeps_the_reason_to_itself_the_disk_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "ledger.sqlite"
+    with pytest.raises(sqlite3.OperationalError) as told:
+        ledger_file.connect(path)
+    assert "unable to open" in ledger_file.explain(told.value, path).message
+    assert "No such file or directory" in ledger_file.explain(told.value, path).message

@@ -129,3 +129,14 @@ def test_a_call_of_sqlite_or_the_file_system_that_fails_loses_nothing_and_pays_n
     import faults
 
     check(faults.failing_calls(lab, stride=31, first=7))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["once, unreadable", "the ledger for ever, full"])
+def test_a_disk_that_fails_at_some_change_ends_the_run_with_5_and_loses_nothing(lab: Any, how: str) -> None:
+    import disks
+    import rig
+
+    if rig.failing_library() is None:
+        pytest.skip("no C compiler")
+    check(disks.failing(lab, how, stride=90, first=40))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -118,6 +119,12 @@ def explain(error: Exception, path: Path) -> MachineError:
     """The MachineError for what SQLite said about the ledger at `path`."""
     if path.is_dir():
         return MachineError(f"{path}: is a folder, not a file", hint="Move it away and run the same command again.")
+    if _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):  # SQLite keeps the reason to itself
+        try:
+            with machine_errors(path), tempfile.TemporaryFile(dir=path.parent) as probe:
+                probe.write(bytes(2**12))
+        except MachineError as said:
+            return MachineError(f"{path}: {error}: {said.message.rpartition(': ')[2]}", hint=said.hint)
     return MachineError(f"{path}: {error}", hint=_HINTS.get(_code(error), ""))
 
 
