@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import docreduce.cli.early  # noqa: F401
+
+# isort: split
+
 import os
 import sys
 from collections.abc import Callable
@@ -278,14 +282,11 @@ main.add_command(merge)
 def run_here(job: Job, view: View, reload: Callable[[], Job] | None = None, **options: Any) -> dict[str, Any]:
     """Run `job` in this process, with its signals, its limits and progress in `view`: the manifest. `reload` reads the
     job anew where its limits are to be changed."""
-    import signal
-
     import uvloop
     from docreduce.cli.steering import connections, listener, steering
     from docreduce.engine.run import RunOptions, run_job
 
     chosen = RunOptions(max_in_flight=connections(), cores=os.cpu_count() or 1, **options)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is a run to hear it
     steer = steering(view, reload)
     return run_job(job, chosen, listen=listener(view), steer=steer, loop_factory=uvloop.new_event_loop)
 

@@ -183,3 +183,24 @@ def test_70_where_docreduce_is_at_fault_with_the_trace_in_a_log_and_what_is_done
     cured = command("--set", "faulty.divisor=1")
     assert cured.returncode == 0, cured.stderr
     assert json.loads(cured.stdout)["counts"]["reused_calls"] == 21
+
+
+EARLY = """
+import os, runpy, signal, sys
+
+class Early:
+    def find_spec(self, name, *_):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+sys.meta_path.insert(0, Early())
+sys.argv = ["docreduce", "--version"]
+runpy.run_module(MODULE, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["docreduce", "docreduce.cli"])
+def test_a_word_to_read_the_limits_anew_that_comes_while_the_command_loads_kills_nothing(module: str) -> None:
+    command = [sys.executable, "-c", EARLY.replace("MODULE", repr(module))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout[:10]) == (0, "docreduce,"), done.stderr
