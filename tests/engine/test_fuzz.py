@@ -19,7 +19,7 @@ from docreduce.values import Cause, Completion, Decision, Reply, Usage
 from docreduce.values.errors import JobError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 CAP = 12 * BOUND
 REPLIES = st.sampled_from(
@@ -188,7 +188,14 @@ class DeskMachine(RuleBasedStateMachine):
 
 TestDesk = DeskMachine.TestCase
 TestDesk.pytestmark = pytest.mark.long
-TestDesk.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+TestDesk.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+def test_a_desk_that_crashes_now_and_then_loses_nothing_in_a_few_short_lives() -> None:
+    run_state_machine_as_test(
+        DeskMachine, settings=settings(max_examples=3, stateful_step_count=12, deadline=None, derandomize=True)
+    )
+
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 VALUES = st.recursive(
