@@ -214,15 +214,17 @@ def models(live: bool, provider: str, base_url: str | None, catalogue: Path | No
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE | ADDRESS")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=8000, show_default=True)
 @click.option("--overlap-tokens", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--tokenizer", type=click.Choice(["o200k_base", "cl100k_base"]), default="o200k_base", show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "fast", "tiktoken"]), default="auto", show_default=True)
 @click.option("--text-column", help="Tables: the column to work on.")
 @AS_JSON
-def chunk(file: Path, as_json: bool, **options: Any) -> None:
-    """The chunk plan of one document: spans, tokens, heading."""
+def chunk(file: str, as_json: bool, **options: Any) -> None:
+    """The chunk plan of one document: spans, tokens, heading.
+
+    Of what a job's input.paths would find there it is the first."""
     with reported(as_json):
         from docreduce.report.terminal import chunk_plan, print_chunks
 

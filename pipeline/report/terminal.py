@@ -257,23 +257,25 @@ def print_models(listed: Mapping[str, Sequence[Mapping[str, Any]]], console: Con
 
 
 def chunk_plan(
-    file: Path, *, max_tokens: int, overlap_tokens: int, tokenizer: str, engine: str, text_column: str | None
+    path: str, *, max_tokens: int, overlap_tokens: int, tokenizer: str, engine: str, text_column: str | None
 ) -> dict[str, Any]:
-    """The chunks of a file's first document. Raises JobError, DocumentError."""
+    """The chunks of the first document at `path`, which may be all that `input.paths` may. Raises JobError,
+    DocumentError."""
     from docreduce.readers import discover, read
     from docreduce.text.chunking import chunk
     from docreduce.text.tokens import tokenizer as open_tokenizer
 
-    settings = InputSettings(paths=[str(file)], text_column=text_column)
+    settings = InputSettings(paths=[path], text_column=text_column)
     (source, *_) = discover(settings).sources
     document = next(islice(read(source, settings), 1))
     if not isinstance(document, Document):
-        raise document.error
+        error = document.error
+        raise DocumentError(f"{document.uri}: {error.message}", kind=error.kind, hint=error.hint) from error
     counter = open_tokenizer(tokenizer, engine)
     started = time.perf_counter()
     chunks = chunk(document.text, counter, max_tokens, overlap_tokens=overlap_tokens, marks=document.marks)
     if not chunks:
-        raise DocumentError(f"{file}: there is no text in it", kind="empty")
+        raise DocumentError(f"{document.uri}: there is no text in it", kind="empty")
     return {
         "uri": document.uri,
         "media_type": document.media_type,

@@ -6,6 +6,9 @@ import json
 import re
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -116,6 +119,23 @@ def test_chunk_shows_spans_that_cover_the_file() -> None:
     assert "".join(text[row["char_start"] : row["char_end"]] for row in plan["chunks"]) == text
     assert all(row["tokens"] <= 200 for row in plan["chunks"])
     assert "Risks" in invoke("chunk", path, "--max-tokens", 200).stdout
+
+
+def test_chunk_takes_what_input_paths_takes(tmp_path: Path) -> None:
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    (tmp_path / "a.txt").write_text("The ferry left at nine.", encoding="utf-8")
+    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.7 and nothing more")
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        told = {name: invoke("chunk", f"{address}/{name}") for name in ("a.txt", "none.txt")}
+        server.shutdown()
+    folder, damaged = invoke("chunk", tmp_path), invoke("chunk", tmp_path / "b.pdf")
+    for each in (told["a.txt"], folder):
+        assert (each.exit_code, "23 characters" in each.stdout) == (0, True), each.stderr
+    for name, each in ((f"{address}/none.txt: not found", told["none.txt"]), ("b.pdf: the PDF is damaged", damaged)):
+        assert (each.exit_code, name in each.stderr) == (1, True), each.stderr
 
 
 def test_models_shows_the_default_model_with_its_price() -> None:
