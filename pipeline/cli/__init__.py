@@ -128,7 +128,7 @@ def run(
         elif not quiet:
             click.echo(manifest["run_dir"])
         if job.output.report:  # last: the results stand whatever becomes of it
-            results.write_report(Path(manifest["run_dir"]), quiet=quiet or as_json or log_json)
+            results.write_report(manifest, job.output.path, quiet=quiet or as_json or log_json)
     leave(code)
 
 

@@ -27,18 +27,26 @@ def register(main: click.Group, show: Show) -> None:
     _of_a_folder(main, show)
 
 
-def write_report(run_dir: Path, *, quiet: bool) -> None:
-    """report.html beside the results of a run, and where it is to stderr. Where the disk refuses it, that is said: the
-    results stand without it."""
+def write_report(manifest: Mapping[str, Any], path: str, *, quiet: bool) -> None:
+    """report.html beside the results of a run, also where they were uploaded (`path`, as output.path has it), and where
+    it is to stderr. Where a disk or the store refuses it, that is said: the results stand without it."""
+    from docreduce.storage import is_address, publish
+
+    run_dir = Path(manifest["run_dir"])
+    places = [str(run_dir / "report.html")]
     try:
         from docreduce.report.html import write_html
 
-        written = write_html(run_dir)
+        write_html(run_dir)
+        # what the store has just refused waits for the next run, the report with it
+        if is_address(path) and all(lost["format"] != path for lost in manifest.get("dropped", ())):
+            publish(run_dir.parent, path)
+            places.append(f"{path.rstrip('/')}/{run_dir.parent.name}/{run_dir.name}/report.html")
     except MachineError as error:
         click.echo(f"report.html could not be written: {error.message}", err=True)
         return
     if not quiet:
-        click.echo(f"report: {written}", err=True)
+        click.echo(f"report: {', '.join(places)}", err=True)
 
 
 def _of_a_run(main: click.Group, show: Show) -> None:

@@ -2,7 +2,8 @@
 
 Theory. The store holds a run as soon as it holds its run.json, and that is put last: whoever reads the store sees whole
 runs only, and what an upload that died left behind is put again. Nothing else is remembered: what is missing there and
-committed here is what there is to upload. `latest` is an object with the run's id, replaced only as it was seen."""
+committed here is what there is to upload. A run's report is written later, so it is asked for by itself. `latest` is an
+object with the run's id, replaced only as it was seen."""
 
 from __future__ import annotations
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["publish"]
 
+REPORT = "report.html"
+
 
 def publish(folder: Path, path: str) -> list[str]:
-    """Upload to the address `path` the committed runs of a job's `folder` that it has not, the oldest first, and
-    `latest` where that names one; the ids of what was uploaded. The job's folder there has the name of `folder`.
+    """Upload to the address `path` the committed runs of a job's `folder` that it has not, the oldest first, the
+    reports that it has not, and `latest` where that names one; the ids of the runs uploaded. The job's folder there has
+    the name of `folder`.
 
     Raises MachineError where the store refuses or this disk does; the same call again goes on."""
     from obstore.exceptions import BaseError
@@ -43,12 +47,17 @@ def _uploaded(store: ObjectStore, folder: Path, place: str) -> list[str]:
 
     there = {each["path"] for page in obstore.list(store, place) for each in page}
     here = sorted(each.parent for each in folder.glob("*/run.json") if not each.parent.is_symlink())
-    runs = [run for run in here if not run.name.startswith(".") and f"{place}/{run.name}/run.json" not in there]
+    here = [run for run in here if not run.name.startswith(".")]
+    runs = [run for run in here if f"{place}/{run.name}/run.json" not in there]
     for run in runs:
         manifest = (run / "run.json").read_bytes()
         for each in orjson.loads(manifest)["files"]:
             obstore.put(store, f"{place}/{run.name}/{each['path']}", run / each["path"])
         obstore.put(store, f"{place}/{run.name}/run.json", manifest)
+    for report in (run / REPORT for run in here):
+        key = f"{place}/{report.parent.name}/{REPORT}"
+        if key not in there and report.is_file():
+            obstore.put(store, key, report, attributes={"Content-Type": "text/html; charset=utf-8"})
     _point(store, folder / "latest", f"{place}/latest")
     return [run.name for run in runs]
 

@@ -200,6 +200,24 @@ def test_a_store_that_takes_nothing_costs_the_exit_code_and_no_result(store: Ser
     assert {manifest["run_id"], again["run_id"]} == {key.split("/")[2] for key in _keys(store) if "run.json" in key}
 
 
+def test_the_report_follows_the_run_and_what_the_store_refused_of_it_comes_with_the_next(
+    store: Server, tmp_path: Path
+) -> None:
+    with _before(store, lambda number: number != 8) as endpoint:
+        code, first = _run(tmp_path, endpoint)
+    assert (code, first.get("dropped")) == (0, None)
+    assert f"out/night/{first['run_id']}/run.json" in _keys(store)
+    assert f"out/night/{first['run_id']}/report.html" not in _keys(store)
+    code, second = _run(tmp_path, store.url)
+    assert code == 0
+    for manifest in (first, second):
+        assert (
+            _object(store, f"{manifest['run_id']}/report.html") == Path(manifest["run_dir"], "report.html").read_bytes()
+        )
+    found = obstore.get(_papers(store), f"out/night/{second['run_id']}/report.html")
+    assert found.attributes["Content-Type"] == "text/html; charset=utf-8"
+
+
 def test_a_bucket_that_is_not_there_is_said_before_anything_is_made(store: Server, tmp_path: Path) -> None:
     code, said = _run(tmp_path, store.url, "--output", "s3://nowhere/out")
     assert code == 2
