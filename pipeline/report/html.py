@@ -29,6 +29,8 @@ __all__ = ["write_html", "write_reading"]
 
 VIEWS = 50
 """Documents up to which an index comes with all of their views; beyond, they are made when they are asked for."""
+QUOTED = 240
+"""Characters of a quote beside its value, at most: all of it is a click away."""
 # Controls, and what sets the direction of text: shown, never obeyed. Line ends of all kinds are left to the page.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -163,6 +165,7 @@ def _environment() -> Environment:
         "n": lambda number: f"{number:,}",
         "percent": lambda share: "–" if share is None else f"{100 * share:.1f} %",
         "visible": visible,
+        "shortened": lambda text: text if len(text) <= QUOTED else f"{text[: QUOTED - 1].rstrip()}…",
         "lines": _lines,
         "code": _code,
         "accepted": accepted,

@@ -28,8 +28,10 @@ page.on("console", (message) => { if (message.type() === "error") errors.push(me
 page.on("pageerror", (error) => errors.push(String(error)));
 page.on("dialog", (dialog) => { dialogs.push(dialog.message()); dialog.dismiss(); });
 page.on("request", (request) => { if (!/^(file|data):/.test(request.url())) requests.push(request.url()); });
+const asked = performance.now();
 await page.goto(pathToFileURL(page_).href);
-const found = { errors, requests, dialogs, title: await page.title() };
+await page.evaluate(() => document.body.getBoundingClientRect().height).catch(() => {}); // laid out, where scripts run
+const found = { errors, requests, dialogs, openedMs: performance.now() - asked, title: await page.title() };
 const inView = async (selector) => {
   const box = await page.locator(selector).first().boundingBox();
   return box !== null && box.y >= 0 && box.y < page.viewportSize().height;
