@@ -4,8 +4,8 @@ The lists of the chunks are laid one after the other, in the order of the docume
 far. An element of the next list is one that is there
   1. by its key, where the job names one, wherever it stands;
   2. by its place: both rest on the same words, as chunks that overlap see them twice;
-  3. by its content, where its words stand nowhere or in many places, where it is a section that goes on behind a
-     border, and for strings in a list of strings;
+  3. by its content, where its words stand nowhere or in many places (but in a list that has equal elements, as a
+     table has equal rows), where it is a section that goes on behind a border, and for strings in a list of strings;
   4. as a fragment: its words break off at the border of its chunk, inside what another chunk saw whole;
   5. as its other half: a border divides the two, they share no field, and fields are missing in each that nearly all
      elements have. Halves are paired in the order of the answers.
@@ -110,7 +110,7 @@ class _Fold:
         self._key = key
         self._strings = strings
         self._by_key: dict[Hashable, Group] = {}
-        self._by_spot: dict[Hashable, list[tuple[Span, Group]]] = defaultdict(list)
+        self._by_spot: dict[Hashable, list[tuple[Span, Group, bool]]] = defaultdict(list)  # whether it is in doubt
         self._by_content: dict[Hashable, list[Group]] = defaultdict(list)
         self._open: dict[int, Group] = {}  # by identity: those whose chunk the next one may touch
         elements = [element for one in lists for element in one]
@@ -121,6 +121,9 @@ class _Fold:
             if one.scalars and two.scalars
         ]
         self._of_many_kinds = sum(neighbours) > MANY_KINDS * (len(neighbours) + 1)
+        self._shapes = {element.shape for element in elements}
+        contents = [Counter(element.content() for element in each) for each in lists]
+        self._has_equals = any(times > 1 for counted in contents for times in counted.values())
         counts = Counter(fields for element in elements for fields in element.shape)
         # A whole element has each field once, and so have its halves together: the commonest field counts elements.
         most = max(counts.values(), default=1)
@@ -150,8 +153,9 @@ class _Fold:
         self._open[id(group)] = group
         if (key := self._key_of(element)) is not None:
             self._by_key.setdefault(key, group)
-        for fields, value, span in (*element.spots, *element.doubts):
-            self._by_spot[fields, value].append((span, group))
+        for spots, doubt in ((element.spots, False), (element.doubts, True)):
+            for fields, value, span in spots:
+                self._by_spot[fields, value].append((span, group, doubt))
         contents = self._by_content[element.content()]
         if not contents or contents[-1] is not group:
             contents.append(group)
@@ -173,19 +177,19 @@ class _Fold:
         ranked: list[tuple[bool, bool, int, int, Element, Group]] = []
         for order, element in enumerate(elements):
             groups: dict[int, Group] = {}
-            shared: Counter[int] = Counter()
-            doubtful: dict[int, bool] = {}
+            sure: Counter[int] = Counter()
+            doubtful: Counter[int] = Counter()
             for spots, doubt in ((element.spots, False), (element.doubts, True)):
                 for fields, value, span in spots:
-                    for other, group in self._by_spot.get((fields, value), ())[-OPEN_SPANS:]:
+                    for other, group, other_doubt in self._by_spot.get((fields, value), ())[-OPEN_SPANS:]:
                         if other.start < span.end and span.start < other.end:
-                            shared[id(group)] += 1
+                            (doubtful if doubt or other_doubt else sure)[id(group)] += 1
                             groups[id(group)] = group
-                            doubtful.setdefault(id(group), doubt)
-            for at, times in shared.items():
-                if groups[at].takes(element):
-                    same = groups[at].last.content() == element.content()
-                    ranked.append((doubtful[at], not same, -times, order, element, groups[at]))
+            for at, group in groups.items():
+                if group.takes(element):
+                    same = group.last.content() == element.content()
+                    shared = sure[at] or doubtful[at]
+                    ranked.append((not sure[at], not same, -shared, order, element, group))
         yield from _one_each(ranked)
 
     def _by_content_alone(self, elements: Sequence[Element]) -> Iterator[tuple[Element, Group]]:
@@ -208,7 +212,9 @@ class _Fold:
         """Whether an element with the content of a group is it, by what their places leave open."""
         last = group.last
         near = last.found.span.end > element.found.span.start
-        unplaced = (last.start is None or element.start is None) and (near or self._whole(element))
+        unplaced = (last.start is None or element.start is None) and (
+            near or (self._whole(element) and not self._has_equals)
+        )
         vague = near and bool(last.doubts) and bool(element.doubts) and alike[element.content()] == 1
         # The last one before a border and the first behind it, with lists in them: a section that goes on.
         goes_on = self._touches(group, element.found.span) and last.is_last and element.index == 0
@@ -272,7 +278,7 @@ class _Fold:
 
     def _halves(self, elements: Sequence[Element]) -> Iterator[tuple[Element, Group]]:
         """Pairs of the last elements before the border and the first behind it, in order, that explain the most."""
-        if not elements or not self._open or self._of_many_kinds:
+        if not elements or not self._open:
             return
         border = elements[0].found.span.start
         firsts = self._at_border(elements, border)[:OPEN_SPANS]
@@ -313,11 +319,17 @@ class _Fold:
         scalars, others = group.scalars.keys(), element.scalars.keys()
         if not group.takes(element) or scalars & others or not (scalars or others):
             return 0.0
+        if self._of_many_kinds and not self._is_seen_whole(group.shape | element.shape):
+            return 0.0
         gap = 0.0
         if element.start is not None and group.last.start is not None:
             gap = max(element.first - group.last.latest, 0) / self._reach
         # Each field is missing in one half or in both: two elements have to explain that, one does not.
         return 0.0 if gap > 1 else sum(self._lack.values()) - JOIN_COST - GAP_COST * gap
+
+    def _is_seen_whole(self, shape: frozenset[Fields]) -> bool:
+        """Whether one answer has an element with all these fields: halves of such a one are no two kinds."""
+        return any(shape <= each for each in self._shapes)
 
 
 def breaks_off(span: Span, chunk: Span) -> bool:
