@@ -4,12 +4,14 @@ Understood, whichever the dialect and the status: `{"status": "error", "message"
 `{"error": {"message", "type", "code", "param"}}` (OpenAI), `{"error": {"code": 502, "metadata"}}` (OpenRouter),
 `{"type": "error", "error": {"type"}}` (Anthropic), `{"error": "words"}` (Ollama, TGI), `{"object": "error"}` and
 `{"detail"}` (vLLM, Mistral, FastAPI), `{"error": {"status", "details"}}` (Google), each also in a list of one
-(Gemini), in a choice (OpenRouter) and as JSON inside the message (proxies).
+(Gemini), in a choice (OpenRouter) and as JSON inside the message (proxies); `{"code", "msg"}` (DashScope and others in
+China), `{"error_code", "error_msg"}` (Qianfan), `{"base_resp": {"status_code", "status_msg"}}` (MiniMax).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +26,10 @@ __all__ = ["SHOWN_HEADERS", "Fault", "clean", "find_fault", "parse", "request_id
 MOST_MESSAGE_CHARS = 500
 MOST_SEARCHED_CHARS = 4000
 _TERMS = ("code", "type", "status", "reason", "error_type", "error_code")
+_SPOKEN = ("message", "detail", "msg", "error_msg")
 _HOLDERS = ("error", "message", "raw", "metadata", "detail", "innererror", "inner_error", "cause")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])\.(?=[A-Z])")
+"""InvalidApiKey and Throttling.RateQuota are invalid_api_key and throttling_rate_quota."""
 _ECHO_CHARS = 40
 _DEPTH = 4
 """Errors that wrap errors: a proxy's around a router's around a service's."""
@@ -78,10 +83,11 @@ def find_fault(body: object, asked: str = "") -> Fault | None:
         return None
     error = body.get("error") or next((mapping(c).get("error") for c in listing(body.get("choices"))[:1]), None)
     error = error or next(iter(listing(body.get("errors"))), None)
+    outcome = mapping(body.get("base_resp"))
+    error = error or (outcome if outcome.get("status_code") and not body.get("choices") else None)
     status = body.get("status")
     status = status.lower() if isinstance(status, str) else ""
-    spoken = isinstance(body.get("message"), str) or isinstance(body.get("detail"), str)
-    bare = spoken and not {"choices", "content"} & body.keys()
+    bare = any(isinstance(body.get(name), str) for name in _SPOKEN) and not {"choices", "content"} & body.keys()
     if not (error or status in {"error", "failed", "processing"} or body.get("object") == "error" or bare):
         return None
     return _read(body if body.get("error") else {**body, "error": error} if error else body, status, asked)
@@ -110,10 +116,11 @@ def stated_fault(response: HttpResponse, asked: str = "") -> Fault:
 def _read(body: Mapping[str, Any], status: str, asked: str) -> Fault:
     layers = _layers(body, asked)
     terms = [
-        term.lower()
+        spelling
         for layer in layers
         for name in _TERMS
         if isinstance(term := layer.get(name), str) and term and not term.isdecimal()
+        for spelling in (term.lower(), _HUMP.sub("_", term).lower())
     ]
     terms += [reason.lower() for layer in layers for reason in _reasons(layer)]
     terms += ["failed_generation" for layer in layers if "failed_generation" in layer]
@@ -160,7 +167,7 @@ def _inner(value: object, asked: str = "") -> Mapping[str, Any]:
 
 def _said(layer: Mapping[str, Any]) -> str:
     """Words of one layer."""
-    names = ("message", "messege", "detail", "raw", "error_description", "msg")
+    names = ("message", "messege", "detail", "raw", "error_description", "msg", "error_msg", "status_msg")
     said = next((layer[name] for name in names if layer.get(name) and not _inner(layer[name])), None)
     error = layer.get("error")
     return _text(said if said is not None else error if isinstance(error, str) else None)

@@ -68,8 +68,10 @@ def reject(fault: Fault | None, call: Call, response: HttpResponse, usage: Usage
         cause = said.cause({Cause.SERVER_ERROR})
     ours = status is not None and status < 500 and not fault.page
     cause = cause or (Cause.BAD_REQUEST if ours else Cause.SERVER_ERROR)
-    # The work was taken on, or (an error inside a 200) had begun: it may be charged.
-    begun = cause in (Cause.PROCESSING, Cause.TIMEOUT, Cause.BAD_BODY) or (response.status < 400 and fault.nested)
+    # The work was taken on, or (an error inside a 200) had begun: it may be charged. For nobody it was not.
+    begun = cause in (Cause.PROCESSING, Cause.TIMEOUT, Cause.BAD_BODY) or (
+        response.status < 400 and fault.nested and cause not in _ABOUT_US
+    )
     billing: Billing = "charged" if usage and usage.input_tokens else "unknown" if begun else "free"
     # Before anything is cut to length: of a key cut in two little is found any more.
     words = f"HTTP {response.status}: {call.redact(fault.message) or (_NOBODY if fault.page else cause)}"
@@ -147,6 +149,8 @@ def _by_fields(fault: Fault, status: int | None) -> Cause | None:
         return Cause.CONTENT_FILTER
     if not (fault.message or fault.terms or fault.param) and status in _VAGUE:  # somebody's page in between, or nothing
         return Cause.SERVER_ERROR
+    if fault.param == "model" and status in _MANNER_STATUSES:
+        return by_terms(fault.terms) or Cause.UNKNOWN_MODEL
     return Cause.PROCESSING if fault.processing else by_terms(fault.terms)
 
 

@@ -55,7 +55,9 @@ _GENERAL = _causes(
         Cause.CONTEXT_OVERFLOW: "413",
         # 529 is Anthropic's, 498 Groq's
         Cause.OVERLOADED: "425 498 503 529 overloaded_error engine_overloaded_error unavailable_error unavailable",
-        Cause.RATE_LIMITED: "429 rate_limit_exceeded rate_limit_error resource_exhausted",
+        # throttling: DashScope, Bedrock
+        Cause.RATE_LIMITED: "429 rate_limit_exceeded rate_limit_error resource_exhausted throttling"
+        " throttling_rate_quota throttling_burst_rate throttling_exception",
     }
 )
 
@@ -69,14 +71,15 @@ _WORDS = tuple(
             r"(?:invalid|incorrect|expired|missing|no|wrong|bad|provide an) api.?key"
             r"|api.?key[^.\n]{0,40}?(?:not (?:valid|found|exist|recogni[sz]ed)|invalid|incorrect|expired"
             r"|disabled|revoked)"
-            r"|(?:incorrect|invalid) (?:key|token) provided|invalid authentication|authentication fail"
+            r"|(?:incorrect|invalid) (?:key|token) provided|invalid authentication|authentication fail|login fail"
+            r"|access token (?:is )?(?:invalid|expired)|(?:invalid|expired) access token"
             r"|\A(?:unauthori[sz]ed\b|(?:bad|invalid|expired) (?:access |auth )?(?:token|credentials)\W*\Z)",
         ),
         # Anthropic, with 400: "Your credit balance is too low", "reached your specified API usage limits"
         (
             Cause.CREDIT,
             r"credit balance is too low|reached your specified api usage limits|budget has been exceeded"
-            r"|insufficient (?:credits?|balance|funds|quota)|(?:spend|spending|billing) limit|out of credits"
+            r"|insufficient (?:\w+ )?(?:credits?|balance|funds|quota)|(?:spend|spending|billing) limit|out of credits"
             r"|balance (?:is |was )?(?:too low|insufficient|not enough|exhausted)|not enough (?:credits?|balance|funds)"
             r"|余额不足|欠费"
             r"|(?:no|any) credits (?:left|yet|remaining)",
@@ -92,7 +95,8 @@ _WORDS = tuple(
             Cause.UNKNOWN_MODEL,
             r"not a valid model|(?:requested|specified) model [^.]{0,80}?not (?:supported|available)"
             r"|(?:unknown|invalid|no such) model\b|no models? loaded"
-            r"|model [^.]{0,100}?(?:not (?:found|exist)|does not exist|decommissioned|has been (?:deprecated|retired))"
+            r"|model [^.]{0,100}?(?:not (?:found|exist)|does not exist|decommissioned|has been (?:deprecated|retired)"
+            r"|is not available(?! (?:right now|at th|now|current|tempor)))"
             r"|not a chat model|does not support chat completions?|is not found for api version",
         ),
         (
@@ -108,7 +112,11 @@ _WORDS = tuple(
             r"(?:limit|quota|request|token|allocation|allowance)|\b(?:TPD|RPD)\b"
             r"|(?:limit|quota)s? (?:for|of) (?:today|the day)|again tomorrow|(?:in|per|every) 24 ?h",
         ),
-        (Cause.RATE_LIMITED, r"rate limit|too many requests|queued requests allowed|exceeded your current quota"),
+        (
+            Cause.RATE_LIMITED,
+            r"rate limit|too many requests|queued requests allowed|exceeded your current quota"
+            r"|(?:requests?|qps|rpm|tpm|concurrency) limit (?:is |was |has been )?(?:reached|exceeded)",
+        ),
         # Groq and others without its code: what the model wrote could not be read
         (
             Cause.BAD_BODY,
