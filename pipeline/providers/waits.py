@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Literal
@@ -51,12 +51,15 @@ _SHORT = {"r": "remaining", "t": "reset"}
 """IETF's draft of RateLimit fields, older and newer form."""
 _FOREIGN = ("llm_provider-",)  # LiteLLM passes on what the service behind it said of its own account
 
+_MOMENT = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
 _WORDS = re.compile(
-    r"(?:try again|retry|retry after|wait|available|resets?) (?:again )?(?:in|for|after)?:? ?(?:about |at least )?"
+    r"(?:try|retry|wait|available|next request|come back|resets?|back ?off)(?: (?!per|every|each|within)[a-z]+){0,3}?"
+    r"(?: (?:again|in|for|after|about|approximately|around|at least|another))*:? ?"
     r"(?P<spell>(?:\d+(?:\.\d+)? ?"
     r"(?:ms|milliseconds?|d|days?|h|hours?|m|min|mins|minutes?|s|secs?|seconds?)(?![a-z])[ ,]*(?:and )?)+)"
-    r"|(?:resets?|try again|retry|available)(?: again)? (?:at|after|until|on):? ?"
-    r"(?P<moment>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?)",
+    rf"|(?:resets?|try again|retry|available)(?: again)? (?:at|after|until|on):? ?(?P<moment>{_MOMENT})"
+    r"|retry after['\"]?[:=] ?['\"]?(?P<bare>\d+(?:\.\d+)?)(?![\w.])"
+    rf"|将在 ?(?P<china>{_MOMENT}) ?重置",
     re.IGNORECASE,
 )
 _SPELL = (
@@ -71,10 +74,12 @@ _FOREIGN_WORDS = re.compile(
 """The same in German, French, Spanish and Chinese: a word for waiting or for another try, and a time beside it."""
 _ONE = re.compile(r"\b(?:an?|one) (?=(?:second|minute|hour|day)\b)", re.IGNORECASE)
 _WAIT_NAME = re.compile(
-    r"(?:retry|resets?|wait|try_?again)_?(?:after|at|in|delay|time|until)(?:_?in)?_?(?P<unit>ms|s|sec|secs|seconds?)?"
-    r"|wait_?(?:s|seconds?)|estimated_time",
+    r"(?:\w+_)?(?:(?:retry|resets?|try_again)(?:_?(?:after|at|in|delay|time|until))+|wait|wait_time|cooldown|backoff)"
+    r"(?:_?(?P<unit>ms|millis|milliseconds|s|sec|secs|seconds?))?|estimated_time|time_(?:to|until)_reset",
     re.IGNORECASE,
 )
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|-")
+_CHINA = timezone(timedelta(hours=8))  # who says it in Chinese, and names no zone
 _DEPTH, _WIDTH = 5, 16
 """Of a body that is looked through for waits; a field in it may be the document, echoed."""
 _SPELLED = re.compile(r"(\d+(?:[.,]\d+)?) ?(ms|milli|stunde|std|tag|jour|d|h|m|s|秒|分|小)", re.IGNORECASE)
@@ -129,7 +134,8 @@ def exhausted_s(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def reset_s(text: str | None, now: float) -> float | None:
-    """Seconds until a reset: `12ms`, `6m0s`, `PT30S`, a bare number, an RFC 3339 time; None for `-1` and nonsense."""
+    """Seconds until a reset: `12ms`, `6m0s`, `PT30S`, a bare number, an RFC 3339 time, an HTTP
+    date; None for `-1` and nonsense."""
     if not text or not (text := text.strip()):
         return None
     number = _number(text)
@@ -141,9 +147,9 @@ def reset_s(text: str | None, now: float) -> float | None:
         days, hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
         return days * _DAY_S + hours * 3600 + minutes * 60 + seconds + millis / 1000
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
         return max(0.0, moment.timestamp() - now) if moment.tzinfo else None
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError):
         return None
 
 
@@ -170,9 +176,10 @@ def _in_fields(body: Mapping[str, Any], now: float) -> Iterator[float | None]:
     for _ in range(_DEPTH):
         for place in places:
             for name, value in mapping(place).items():
-                if found := _WAIT_NAME.fullmatch(name):
+                if found := _WAIT_NAME.fullmatch(_HUMP.sub("_", name)):
                     wait = _stated(mapping(value).get("seconds", value), now)  # google.protobuf.Duration
-                    yield wait / 1000 if wait is not None and found["unit"] == "ms" else wait
+                    millis = (found["unit"] or "").lower().startswith("m") and _number(value) is not None
+                    yield wait / 1000 if wait is not None and millis else wait
         places = [
             inner
             for place in places
@@ -182,19 +189,18 @@ def _in_fields(body: Mapping[str, Any], now: float) -> Iterator[float | None]:
 
 
 def _from_headers(headers: Mapping[str, str], now: float) -> float | None:
-    millis = _number(headers.get("retry-after-ms"))
-    if millis is not None:
-        return max(0.0, millis / 1000)
-    stated = headers.get("retry-after", headers.get("x-retry-after"))
-    if stated is None:
-        return None
-    seconds = _stated(stated, now)
-    if seconds is not None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(stated).timestamp() - now)
-    except (ValueError, OverflowError, TypeError):
-        return None  # not a wait in any form: the body may state one
+    """What a header says whose name ends in retry-after or retry-after-ms; that of the standard goes first."""
+    named = [name for name in headers if "retry-after" in name and not name.startswith(_FOREIGN)]
+    for name in sorted(named, key=lambda name: (len(name.removesuffix("-ms")), -len(name))):
+        stated = headers[name].split(",")[0] if headers[name][:1].isdigit() else headers[name]  # sent twice, joined
+        if name.endswith("-ms"):
+            wait = None if (millis := _number(stated)) is None else max(0.0, millis / 1000)
+        else:
+            wait = _stated(stated, now)
+            wait = _in_words(f"wait {stated}", now) if wait is None else wait
+        if wait is not None:
+            return wait
+    return None  # not a wait in any form: the body may state one
 
 
 def _stated(value: object, now: float) -> float | None:
@@ -208,16 +214,19 @@ def _stated(value: object, now: float) -> float | None:
 
 
 def _in_words(message: str, now: float) -> float | None:
-    found = _WORDS.search(_ONE.sub("1 ", message))
+    found = _WORDS.search(_ONE.sub("1 ", message.replace("_", " ").replace("retry-after", "retry after")))
     if found is None:
         foreign = _FOREIGN_WORDS.search(message)
         return _spelled(foreign["after"] or foreign["before"] or foreign["later"]) if foreign else None
-    if found["moment"]:
-        text = found["moment"].upper().replace(" UTC", "Z").replace("UTC", "Z")
+    if found["bare"]:
+        return reset_s(found["bare"], now)
+    if text := found["moment"] or found["china"]:
+        text = text.upper().replace(" UTC", "Z").replace("UTC", "Z")
         moment = datetime.fromisoformat(text) if _is_moment(text) else None
         if moment is None:
             return None
-        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+        zone = _CHINA if found["china"] else UTC
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() - now)
     return _spelled(found["spell"])
 
 

@@ -115,6 +115,14 @@ def test_headers_that_say_nothing_are_none() -> None:
         ("Demasiadas solicitudes. Inténtelo de nuevo en 2 horas.", 7200.0),
         ("Vuelva a intentarlo en 20 segundos", 20.0),
         ("请求过于频繁，请在 20 秒后重试", 20.0),
+        ("Next request allowed in 12 s", 12.0),
+        ("You can retry your request after 2m30s", 150.0),
+        ("Please wait approximately 30 seconds before retrying.", 30.0),
+        ("retry_after=7", 7.0),
+        ("60 requests are allowed per 60 seconds", None),
+        ("Your quota resets every 24 hours", None),
+        ("Requests available each 24 hours: 50", None),
+        ("已达到 5 小时的使用上限。您的限额将在 2023-11-15 06:13:50 重置。", 30.0),
         ("Erlaubt sind 60 Anfragen in 60 Sekunden.", None),
         ("60 requêtes en 60 secondes sont permises", None),
         ("每 60 秒 10 次请求", None),
@@ -140,12 +148,32 @@ def test_a_wait_in_words_is_read(message: str, seconds: float | None) -> None:
             {"error": {"metadata": {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1700000030000"}}}},
             30.0,
         ),
+        ({"error": {"retryAfterMs": 8000}}, 8.0),
+        ({"error": {"details": [{"metadata": {"quotaResetDelay": "373.801628ms"}}]}}, 0.373801628),
+        ({"error": {"cooldown_seconds": 8}}, 8.0),
+        ({"retry-after": 8}, 8.0),
+        ({"error": {"max_retries": 8, "retry": 3, "retry_count": 2}}, None),
         ({"eta": 4}, 4.0),
         ({"error": {"details": "soon", "metadata": [1]}}, None),
     ],
 )
 def test_a_wait_in_a_body_is_read_wherever_it_stands(body: dict, seconds: float | None) -> None:
     assert retry_after_s({}, body, "", NOW) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "20 seconds"}, 20.0),
+        ({"retry-after": "20, 20"}, 20.0),
+        ({"retry-after": "soon", "x-ratelimit-retry-after": "15"}, 15.0),
+        ({"x-retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "9", "retry-after-ms": "8500"}, 8.5),
+        ({"llm_provider-retry-after": "15"}, None),
+    ],
+)
+def test_a_wait_in_a_header_is_read_however_it_is_spelled(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers, {}, "", NOW) == seconds
 
 
 LONG = {
