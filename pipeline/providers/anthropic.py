@@ -106,7 +106,8 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
     draft.id = word(body.get("id"))
     _end(body, draft)
     _spent(body.get("usage"), draft)
-    draft.found = isinstance(body.get("content"), list)
+    draft.found = isinstance(body.get("content"), (list, str))
+    draft.add(body.get("content"))
     for index, block in enumerate(map(mapping, listing(body.get("content")))):
         _block(block, index, draft)
 

@@ -44,6 +44,7 @@ SCHEMA_WORDS = (
 
 MOST_TOKENS = 10_000_000
 """More tokens than any model's window holds (Llama 4 Scout's, the largest known): a count past this is nonsense."""
+_MOST_DIGITS = 31
 MOST_STATED = 10**30
 """So much nonsense is told as it was stated; any more would burst what shows it."""
 
@@ -179,8 +180,10 @@ def word(value: object) -> str | None:
 
 
 def token_count(value: object) -> int | None:
-    """`value` as a count of tokens, None where it is none: negative, no number, not whole. Past `MOST_STATED` all
-    are alike."""
+    """`value` as a count of tokens, None where it is none: negative, no number (digits are one: protocol buffers write
+    their int64 so), not whole. Past `MOST_STATED` all are alike."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS:
+        value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

@@ -36,12 +36,24 @@ FINISH = _endings(
 """Why an answer ended, by the services' words for it: they mean the same wherever two have the same. Any other word
 (insufficient_system_resource, network_error, abort, cancelled, time_limit, …) is the end of no whole answer."""
 
+_CUT = frozenset({"length", "max", "maximum", "limit", "exceeded", "truncated", "incomplete", "cut", "cutoff"})
+_NOT_CUT = frozenset({"time", "timeout", "deadline", "rate", "quota", "cost", "budget", "retries", "turns", "steps"})
+_WITHHELD = frozenset(
+    {"filter", "filtered", "safety", "unsafe", "blocked", "prohibited", "guardrail", "policy", "moderation", "toxic"}
+)
 _SPELLING = re.compile(r"\A.*\.|\A(?i:finish_?reason_)|[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])")
 
 
 def ending(word: str) -> FinishReason:
-    """What a service's `word` for the end means, in any spelling: MAX_TOKENS, FinishReason.STOP, contentFilter."""
-    return FINISH.get(_plain(word), "error")
+    """What a service's `word` for the end means, in any spelling: MAX_TOKENS, FinishReason.STOP, contentFilter. One
+    that is not on the list may still say by its parts that the answer was cut or withheld, but not that it is whole."""
+    plain = _plain(word)
+    if plain in FINISH or plain in _BROKEN:
+        return FINISH.get(plain, "error")
+    parts = set(plain.split("_"))
+    if parts & _CUT and not parts & _NOT_CUT:
+        return "length"
+    return "content_filter" if parts & _WITHHELD else "error"
 
 
 def last_word(said: str | None, native: str | None) -> str | None:

@@ -100,19 +100,21 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
     """Add a whole answer (`message`) or a stream's event (`delta`) to `draft`."""
     draft.id = word(body.get("id")) or draft.id
     draft.tier = word(body.get("service_tier")) or draft.tier
-    draft.add_usage(body.get("usage") or body.get("usageMetadata") or _counts(body))
+    streamed = mapping(body.get("x_groq")).get("usage")  # in the last event of Groq's streams
+    draft.add_usage(body.get("usage") or body.get("usageMetadata") or streamed or _counts(body))
     if blocked := word(mapping(body.get("promptFeedback")).get("blockReason")):  # Gemini, with no choice at all
         draft.found = True
         draft.add_refusal(f"the prompt was blocked: {blocked}")
     own = [body] if isinstance(body.get("message"), dict) else []  # Ollama's own form: its body is the choice
     for choice in map(mapping, (listing(body.get("choices")) or own)[:1]):
+        ended = draft.finish is not None
         # native_finish_reason: OpenRouter
         said = last_word(word(choice.get("finish_reason")), word(choice.get("native_finish_reason")))
         said = said or word(choice.get("done_reason"))
         draft.finish = said or draft.finish
         draft.add_usage(choice.get("usage"))  # Moonshot's streams
         message = choice.get("message") or choice.get("delta")
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or (ended and "message" in choice):  # a whole answer once more
             continue
         draft.found = True
         draft.add_refusal(message.get("refusal"))

@@ -25,6 +25,7 @@ from docreduce.values import Answer, Billing, Cause, Decision, FinishReason, Rej
 __all__ = ["StreamReader", "decode", "settle"]
 
 _LOOP_STEP_CHARS = 1000
+_SHOWN_KEYS = 8
 _FENCE = re.compile(r"\A\s*```\w*\n|\n```\s*\Z")
 _JSON = re.compile(r"\s*(?:```\w*\s*)?[\[{]")
 _ROOM_FACTOR = 4
@@ -50,6 +51,9 @@ def decode(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
         return bad_body(response, f"no JSON object ({kind}, {len(response.body)} bytes)")
     draft = Draft()
     dialect.read(body, draft)
+    if not draft.found:
+        keys = ", ".join(map(repr, sorted(body)[:_SHOWN_KEYS]))
+        return bad_body(response, f"JSON without an answer as {dialect.name} gives one; its keys: {keys or 'none'}")
     return settle(dialect, call, response, draft)
 
 

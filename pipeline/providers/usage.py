@@ -33,8 +33,12 @@ def openai_usage(stated: Mapping[str, Any]) -> Usage | None:
     What is used is the larger of what is named and what the total leaves: reasoning that stands outside is in the
     total, and reasoning that stands inside is not added again."""
     stated = _snake(stated)
-    taken = _first(stated, "prompt_tokens", "input_tokens", "prompt_token_count")
-    given = _first(stated, "completion_tokens", "output_tokens", "candidates_token_count")
+    if "prompt_tokens" not in stated and any(name in stated for name in _BESIDE):
+        return anthropic_usage(stated)
+    taken = _first(stated, "prompt_tokens", "input_tokens", "prompt_token_count", "input_token_count")
+    given = _first(stated, "completion_tokens", "output_tokens", "generated_tokens", "generated_token_count")
+    if given is None and (given := _first(stated, "candidates_token_count")) is not None:
+        given += _first(stated, "thoughts_token_count") or 0  # Gemini's candidates are without them
     total = _first(stated, "total_tokens", "total_token_count")
     hit, missed = _first(stated, "prompt_cache_hit_tokens"), _first(stated, "prompt_cache_miss_tokens")
     if taken is None and hit is not None and missed is not None:
@@ -51,7 +55,8 @@ def openai_usage(stated: Mapping[str, Any]) -> Usage | None:
     written = (written if written is not None else _first(stated, "cache_creation_input_tokens")) or 0
     thought = mapping(stated.get("completion_tokens_details")) or mapping(stated.get("output_tokens_details"))
     reasoning = _first(thought, "reasoning_tokens")
-    reasoning = (reasoning if reasoning is not None else _first(stated, "reasoning_tokens")) or 0
+    reasoning = reasoning if reasoning is not None else _first(stated, "reasoning_tokens", "thoughts_token_count")
+    reasoning = reasoning or 0
     if cached > taken:  # it cannot be a part of it, so it stands beside
         taken += cached
     output = max(given, given + reasoning if reasoning > given else 0, (total or 0) - taken)
@@ -64,6 +69,8 @@ def openai_usage(stated: Mapping[str, Any]) -> Usage | None:
     )
 
 
+_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_write_input_tokens")
+"""Anthropic's names, and Bedrock's: where they stand beside `input_tokens`, they are no part of it."""
 _DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details", "prompt_token_details")
 _CACHED = (
     *("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cache_read_tokens"),
@@ -83,10 +90,10 @@ def anthropic_usage(stated: Mapping[str, Any]) -> Usage | None:
     """All input tokens: Anthropic's `input_tokens` leaves out what was written to and read from the cache."""
     fresh, given = token_count(stated.get("input_tokens")), token_count(stated.get("output_tokens"))
     if fresh is None or given is None:
-        return None
+        return openai_usage(stated) if "prompt_tokens" in stated else None  # a gateway before another dialect
     lives = mapping(stated.get("cache_creation"))
     hour = token_count(lives.get("ephemeral_1h_input_tokens")) or 0
-    written = token_count(stated.get("cache_creation_input_tokens"))
+    written = _first(stated, "cache_creation_input_tokens", "cache_write_input_tokens")
     if written is None:
         written = hour + (token_count(lives.get("ephemeral_5m_input_tokens")) or 0)
     cached = token_count(stated.get("cache_read_input_tokens")) or 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from docreduce.providers import openai
 from docreduce.providers.dialect import Call
-from docreduce.providers.draft import FINISH, without_thoughts
+from docreduce.providers.draft import FINISH, ending, without_thoughts
 from docreduce.providers.manner import Asking
 from docreduce.providers.usage import anthropic_usage, cut_short, openai_usage
 from docreduce.values import Usage
@@ -94,6 +94,22 @@ def test_no_text_of_tags_is_too_odd(text: str) -> None:
 @pytest.mark.parametrize("word", ["insufficient_system_resource", "network_error", "abort", "cancelled", "time_limit"])
 def test_a_word_that_nobody_knows_ends_no_whole_answer(word: str) -> None:
     assert word not in FINISH
+    assert ending(word) == "error"
+
+
+@pytest.mark.parametrize(
+    ("word", "means"),
+    [
+        *((word, "length") for word in ("max_tokens_reached", "OUTPUT_LIMIT", "context_window_exceeded", "incomplete")),
+        *((word, "length") for word in ("token limit reached", "lengthCapped", "truncated")),
+        *((word, "content_filter") for word in ("BLOCKED", "safety_stop", "ResponseFiltered", "policy_violation")),
+        *((word, "error") for word in ("rate_limit", "deadline_exceeded", "max_time", "done_with_it", "stopped", "")),
+    ],
+)
+def test_a_word_on_no_list_says_by_its_parts_that_an_answer_is_cut_or_withheld_never_that_it_is_whole(
+    word: str, means: str
+) -> None:
+    assert ending(word) == means
 
 
 @pytest.mark.parametrize(

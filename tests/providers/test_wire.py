@@ -370,7 +370,7 @@ def test_anthropic_input_is_fresh_and_written_and_read_together() -> None:
     assert got.usage == Usage(input_tokens=1115, output_tokens=8, cached_input_tokens=1000, cache_write_tokens=100)
 
 
-@pytest.mark.parametrize("count", [None, -1, "25", 2.5, True])
+@pytest.mark.parametrize("count", [None, -1, "-25", "2.5", "some", "", 2.5, True])
 def test_a_count_that_is_none_is_no_usage(count: object) -> None:
     got = reply("openai", 200, chat(usage={"prompt_tokens": count, "completion_tokens": 8}))
     assert isinstance(got, Answer)
