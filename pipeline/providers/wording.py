@@ -27,7 +27,8 @@ _EXACT = _causes(
     {
         Cause.CONTEXT_OVERFLOW: "context_length_exceeded exceed_context_size_error request_too_large"
         " string_above_max_length context_window_exceeded contextwindowexceedederror",
-        Cause.CREDIT: "insufficient_quota billing_hard_limit_reached billing_not_active billing_error"
+        Cause.CREDIT: "insufficient_quota insufficient_user_quota billing_hard_limit_reached billing_not_active"
+        " billing_error"
         " insufficient_credits insufficient_balance budget_exceeded billing_disabled payment_required"
         " exceeded_current_quota_error arrearage",
         Cause.AUTHENTICATION: "invalid_api_key authentication_error api_key_invalid unauthenticated auth_error"
@@ -70,7 +71,9 @@ _WORDS = tuple(
             Cause.AUTHENTICATION,
             r"(?:invalid|incorrect|expired|missing|no|wrong|bad|provide an) api.?key"
             r"|api.?key[^.\n]{0,40}?(?:not (?:valid|found|exist|recogni[sz]ed)|invalid|incorrect|expired"
-            r"|disabled|revoked)"
+            r"|disabled|revoked|wrong|无效|错误|过期)|pass a valid api.?key"
+            r"|missing (?:\w+ ){0,3}?auth(?:entication|orization)\b|authorization header|no (?:\w+ )?auth credentials"
+            r"|resolve authentication|authentication token is not|令牌(?:无效|已过期)|无效的令牌|身份验证失败|鉴权失败"
             r"|(?:incorrect|invalid) (?:key|token) provided|invalid authentication|authentication fail|login fail"
             r"|access token (?:is )?(?:invalid|expired)|(?:invalid|expired) access token"
             r"|\A(?:unauthori[sz]ed\b|(?:bad|invalid|expired) (?:access |auth )?(?:token|credentials)\W*\Z)",
@@ -81,19 +84,22 @@ _WORDS = tuple(
             r"credit balance is too low|reached your specified api usage limits|budget has been exceeded"
             r"|insufficient (?:\w+ )?(?:credits?|balance|funds|quota)|(?:spend|spending|billing) limit|out of credits"
             r"|balance (?:is |was )?(?:too low|insufficient|not enough|exhausted)|not enough (?:credits?|balance|funds)"
-            r"|余额不足|欠费"
+            r"|余额不足|欠费|额度(?:不足|已用尽)|预扣费额度失败|spending cap|add a payment method"
+            r"|credits? (?:are |is |have been )?(?:depleted|exhausted|used up)|\b(?:0|zero) credits remaining"
             r"|(?:no|any) credits (?:left|yet|remaining)",
         ),
         (
             Cause.PERMISSION,
             r"(?:organization|account|project) (?:has been|is|was) (?:disabled|deactivated|suspended)"
             r"|(?:plan|subscription) does not (?:include|allow)"
-            r"|location is not supported|country, region,? or territory not supported",
+            r"|\bIP(?: address)? (?:is )?not (?:allowed|in)\b|location is not supported"
+            r"|country, region,? or territory not supported",
         ),
         # OpenRouter, with 400: "x is not a valid model ID"; ModelsLab, DeepSeek, Mistral in kin words
         (
             Cause.UNKNOWN_MODEL,
-            r"not a valid model|(?:requested|specified) model [^.]{0,80}?not (?:supported|available)"
+            r"not a valid model|no model named|模型不存在|\Amodel (?:is )?not supported\W*\Z"
+            r"|(?:requested|specified) model [^.]{0,80}?not (?:supported|available)"
             r"|(?:unknown|invalid|no such) model\b|no models? loaded"
             r"|model [^.]{0,100}?(?:not (?:found|exist)|does not exist|decommissioned|has been (?:deprecated|retired)"
             r"|is not available(?! (?:right now|at th|now|current|tempor)))"
@@ -103,7 +109,9 @@ _WORDS = tuple(
             Cause.CONTENT_FILTER,
             # DeepSeek: "Content Exists Risk"; GLM, Qwen: "unsafe or sensitive content"; xAI: "violates usage …"
             r"content (?:management )?policy|flagged (?:by|for|as)|content exists risk|violates? (?:\w+ )?usage"
-            r"|(?:moderation|safety) (?:policy|system|filter)|(?:sensitive|inappropriate|unsafe) content|敏感内容",
+            r"|(?:violates?|against) (?:\w+ ){0,2}(?:guidelines|polic(?:y|ies))|prohibited content|\bguardrails?\b"
+            r"|blocked by (?:\w+ ){0,2}policy|(?:moderation|safety) (?:policy|system|filter)"
+            r"|(?:sensitive|inappropriate|unsafe) content|敏感内容",
         ),
         # OpenRouter: "free-models-per-day"; Groq: "tokens per day (TPD)"; Cloudflare: "daily free allocation"
         (
@@ -120,28 +128,35 @@ _WORDS = tuple(
         # Groq and others without its code: what the model wrote could not be read
         (
             Cause.BAD_BODY,
-            r"failed to (?:call a function|generate (?:valid )?json|parse (?:the )?(?:tool|function|model|generated))"
+            r"could not parse (?:the )?model"
+            r"|failed to (?:call a function|generate (?:valid )?json|parse (?:the )?(?:tool|function|model|generated))"
             r"|(?:model|generat\w+|produced|output)[^.\n]{0,40}(?:invalid|malformed) (?:tool|function|json)",
         ),
         # With 400, where the service means itself
         (
             Cause.SERVER_ERROR,
             r"(?:try|retry)[^.\n]{0,20} later|please retry|(?:is|server) busy|overloaded|temporar(?:y|ily)"
-            r"|internal (?:server )?error|upstream|\btimed out\b|connection (?:reset|terminat|refused|closed|abort)",
+            r"|稍后再?[试重]|系统繁忙|had an error while|bad response status|provider returned error\W*\Z"
+            r"|unexpected error|(?:is|currently|still) loading|no (?:healthy )?deployments|internal (?:server )?error"
+            r"|upstream|\btimed out\b|connection (?:reset|terminat|refused|closed|abort)",
         ),
     )
 )
 _OVERFLOW = re.compile(
     # OpenAI, OpenRouter, vLLM, xAI: "maximum context length is …", "maximum prompt length is …", "max_model_len"
     r"maximum (?:context|model|input|prompt|sequence) (?:length|size|window)|max_model_len|max(?:imum)?_?context"
+    r"|max_(?:input|prompt|seq(?:uence)?)_(?:len|tokens)|\bn_ctx\b|max(?:imum)? input (?:characters|chars|tokens)"
     # Anthropic: "prompt is too long: 210000 tokens > 200000 maximum"; others: "input is too long"
-    r"|(?:prompt|input|request|context|message|text|content|document)s? (?:is|are|was)? ?(?:too|to) (?:long|large)"
+    r"|(?:prompt|input|request|context|message|text|content|document)s?(?: tokens?| length)? (?:is|are|was)? ?"
+    r"(?:too|to) (?:long|large)|(?:body|payload|request|message) size (?:exceeds|is larger)"
     r"|(?:输入|文本|内容|请求|上下文|[Pp]rompt)[^,。]{0,12}(?:过长|超长|超[出过][^,。]{0,8}(?:长度|限制))"
     # Anthropic: "input length and `max_tokens` exceed context limit"; llama.cpp: "exceeds the available context size"
     r"|exceed(?:s|ed|ing)? (?:the |this |your |its )?(?:\w+'s )?(?:model'?s? )?(?:available |maximum |max )?"
     r"(?:context|input token|prompt)|context (?:length|window|size|limit) (?:is |was |has been )?exceed"
-    r"|tokens?\b[^.\n]{0,40}(?:exceed|more than) (?:the )?max(?:imum)?\b(?! output)"
-    r"|ContextWindowExceeded|reduce the length of|(?:input|prompt) (?:length )?exceeds|too many tokens"
+    r"|tokens?\b[^.\n]{0,40}(?:exceeds?|more than) (?:the )?(?:model'?s? )?max(?:imum)?\b(?! output)"
+    r"|\b(?:prompt|input|context)\b[^.\n]{0,40} exceeds? \d"
+    r"|ContextWindowExceeded|reduce (?:the length of|(?:your|the) (?:prompt|input))"
+    r"|(?:input|prompt) (?:length )?exceeds|too many (?:input |prompt )?tokens"
     r"|(?:long|great)er than the (?:model|maximum|context)"
     # Together, TGI: "`inputs` tokens + `max_new_tokens` must be <= 8193"; Moonshot, Qwen, LM Studio in their own
     r"|tokens`? \+ `?max_(?:new_)?tokens|model token limit|range of input length|context the overflows",
@@ -149,7 +164,7 @@ _OVERFLOW = re.compile(
 )
 _LENGTH = re.compile(r"(?<![a-z])(?:tokens?|length|context|prompt|inputs?|sequence)\b", re.IGNORECASE)
 _BEYOND = re.compile(
-    r"exceed|must (?:be|have) (?:<=|less|at most|smaller)|too (?:long|large|many)"
+    r"exceed|must (?:be|have) (?:<=|less|at most|smaller|in\b|within|between)|too (?:long|large|many)"
     r"|(?:larger|longer|greater|more) than| > |limit|only \d",
     re.IGNORECASE,
 )
