@@ -98,7 +98,8 @@ _WORDS = tuple(
         # OpenRouter, with 400: "x is not a valid model ID"; ModelsLab, DeepSeek, Mistral in kin words
         (
             Cause.UNKNOWN_MODEL,
-            r"not a valid model|no model named|模型不存在|\Amodel (?:is )?not supported\W*\Z"
+            r"not a valid model|no model named|no healthy deployments for this model|模型不存在"
+            r"|\Amodel (?:is )?not supported\W*\Z"
             r"|(?:requested|specified) model [^.]{0,80}?not (?:supported|available)"
             r"|(?:unknown|invalid|no such) model\b|no models? loaded"
             r"|model [^.]{0,100}?(?:not (?:found|exist)|does not exist|decommissioned|has been (?:deprecated|retired)"
@@ -137,7 +138,7 @@ _WORDS = tuple(
             Cause.SERVER_ERROR,
             r"(?:try|retry)[^.\n]{0,20} later|please retry|(?:is|server) busy|overloaded|temporar(?:y|ily)"
             r"|稍后再?[试重]|系统繁忙|had an error while|bad response status|provider returned error\W*\Z"
-            r"|unexpected error|(?:is|currently|still) loading|no (?:healthy )?deployments|internal (?:server )?error"
+            r"|unexpected error|(?:is|currently|still) loading|no deployments|internal (?:server )?error"
             r"|upstream|\btimed out\b|connection (?:reset|terminat|refused|closed|abort)",
         ),
     )
