@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any
 
 import orjson
@@ -30,6 +31,7 @@ _SPOKEN = ("message", "detail", "msg", "error_msg")
 _HOLDERS = ("error", "message", "raw", "metadata", "detail", "innererror", "inner_error", "cause")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])\.(?=[A-Z])")
 """InvalidApiKey and Throttling.RateQuota are invalid_api_key and throttling_rate_quota."""
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _ECHO_CHARS = 40
 _DEPTH = 4
 """Errors that wrap errors: a proxy's around a router's around a service's."""
@@ -44,7 +46,8 @@ SHOWN_HEADERS = (*_ID_HEADERS, "location", "content-type", "content-encoding")
 class Fault:
     """An error as a body states it. `terms`: values of its code and type fields, in lower case, the outermost first;
     `code`: an HTTP status among them; `param`: what it is about; `nested`: inside `error`, the shape that comes after
-    generation began; `page`: nothing that an API says: no words at all, a page for people, a proxy's line."""
+    generation began; `page`: nothing that an API says: no words at all, a page for people (with its `title`), a
+    proxy's line."""
 
     message: str
     terms: tuple[str, ...] = ()
@@ -54,6 +57,7 @@ class Fault:
     nested: bool = False
     processing: bool = False
     page: bool = False
+    title: str = ""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -109,7 +113,8 @@ def stated_fault(response: HttpResponse, asked: str = "") -> Fault:
     text = response.body[:MOST_SEARCHED_CHARS].decode("utf-8", "replace").strip()
     kind = response.headers.get("content-type", "")
     if not text or text.startswith("<") or "text/html" in kind:
-        return Fault(message="", page=True)
+        title = _TITLE.search(text)
+        return Fault(message="", page=True, title=clean(unescape(title[1])) if title else "")
     return Fault(message=text if found is None else _text(found), page=found is None)
 
 

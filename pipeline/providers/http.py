@@ -36,6 +36,7 @@ from docreduce.providers.network import (
     UnpackingError,
     failed,
     network_failure,
+    shown,
     unsent,
 )
 from docreduce.providers.refusals import bad_body
@@ -56,6 +57,7 @@ STREAM_TOTAL_FACTOR = 10
 """A stream has an idle time-out; one that trickles for ever ends after this many of them."""
 
 LISTING_TIMEOUT_S = 30.0
+_PROXY_AUTH = 407
 
 _SLICE_BYTES = 2**20
 """A larger body is written in slices, so that it does not hold the loop (aiohttp warns of it)."""
@@ -270,7 +272,8 @@ class HttpProvider:
     def _redacted(self, reply: Reply) -> Reply:
         """`reply` without the key, however it was spelled in the body."""
         if isinstance(reply, Rejection):
-            return replace(reply, message=self._key.redact(reply.message))
+            asks = f"the proxy {shown(self._proxy)} wants a password: " if reply.http_status == _PROXY_AUTH else ""
+            return replace(reply, message=self._key.redact(asks + reply.message))
         text = self._key.redact_answer(reply.text)
         return reply if text is reply.text else replace(reply, text=text)
 

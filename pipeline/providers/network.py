@@ -14,7 +14,7 @@ import httpx
 from docreduce.providers.faults import clean
 from docreduce.values import Billing, Cause, Decision, Rejection
 
-__all__ = ["MAX_BODY_BYTES", "TooLargeError", "Unpacking", "failed", "network_failure", "unsent"]
+__all__ = ["MAX_BODY_BYTES", "TooLargeError", "Unpacking", "failed", "network_failure", "shown", "unsent"]
 
 MAX_BODY_BYTES = 16 * 2**20
 """No answer is this long: reading stops here, whatever the service goes on to send."""
@@ -66,7 +66,7 @@ def network_failure(error: Exception, proxy: str | None, *, sent: bool) -> Rejec
     """What a fault of the network means; `sent`: whether anything of the request had left. The transport blurs kinds;
     what it was raised from tells them apart."""
     origin = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
-    reply = _meaning(error, origin, _shown(proxy))
+    reply = _meaning(error, origin, shown(proxy))
     billing: Billing = reply.billing if sent else "free"
     return replace(reply, billing=billing, message=_without_password(reply.message, proxy))
 
@@ -116,7 +116,7 @@ def _why(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
-def _shown(proxy: str | None) -> str:
+def shown(proxy: str | None) -> str:
     """The proxy's address without user and password."""
     return f"{urlsplit(proxy).scheme}://{urlsplit(proxy).netloc.rpartition('@')[2]}" if proxy else "of the environment"
 

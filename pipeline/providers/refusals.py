@@ -74,7 +74,8 @@ def reject(fault: Fault | None, call: Call, response: HttpResponse, usage: Usage
     )
     billing: Billing = "charged" if usage and usage.input_tokens else "unknown" if begun else "free"
     # Before anything is cut to length: of a key cut in two little is found any more.
-    words = f"HTTP {response.status}: {call.redact(fault.message) or (_NOBODY if fault.page else cause)}"
+    nobody = f"{_NOBODY} ({call.redact(fault.title)!r})" if fault.title else _NOBODY
+    words = f"HTTP {response.status}: {call.redact(fault.message) or (nobody if fault.page else cause)}"
     if response.status in _NOT_THERE and cause is Cause.UNKNOWN_MODEL:
         words += "; is model.base_url the root of the API, and model.name one of its models?"
     # Where nothing is to be waited for, times in the words are the document's.

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 from docreduce.providers.dialect import MOST_TOKENS, Call, Dialect, HttpResponse, mapping
-from docreduce.providers.draft import Draft, ending, loops
+from docreduce.providers.draft import Draft, ending, looping, loops
 from docreduce.providers.faults import MOST_MESSAGE_CHARS, Fault, clean, find_fault, parse, request_id
 from docreduce.providers.refusals import bad_body, ignored_form, reject, rejection
 from docreduce.providers.schemas import without_nulls
@@ -109,7 +109,12 @@ def _why_not(
         return Cause.SERVER_ERROR, f"generation ended in {draft.finish!r}, which ends no whole answer"
     if not text.strip():
         return Cause.EMPTY, _no_room(call, usage) if finish == "length" else _no_words(call, draft, usage)
-    if finish == "length" and loops(text, structured=call.request.schema is not None):
+    structured = call.request.schema is not None
+    # Some servers call every end a stop: a text is as long then as one that would have been cut in a stream. Rows of a
+    # whole JSON may truly be equal.
+    if loops(text, structured=structured) and (
+        finish == "length" or (not structured and looping(text, min_chars=_LOOP_STEP_CHARS))
+    ):
         return Cause.LOOP, f"the answer repeats itself: …{call.redact(text[-MOST_MESSAGE_CHARS:])[-80:]}"
     return None
 

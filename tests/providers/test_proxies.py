@@ -62,6 +62,8 @@ def test_a_proxy_that_asks_for_its_password_without_a_tunnel_stops_too(monkeypat
     got, _ = asyncio.run(_through(407, monkeypatch, "http://llm.example.invalid/v1", "HTTP_PROXY"))
     assert isinstance(got, Rejection)
     assert (got.cause, got.decision, got.billing) == (Cause.AUTHENTICATION, Decision.STOP, "free")
+    assert "proxy http://127.0.0.1:" in got.message
+    assert "Hunter2" not in repr(got)
 
 
 def test_a_proxy_that_cannot_be_reached_is_free_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
