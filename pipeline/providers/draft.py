@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -81,18 +82,22 @@ def _plain(word: str) -> str:
 
 
 _PROBE_CHARS = 24
+_GROWING = 3
+"""Pieces of an answer that each begin with the one before by no chance; `-`, `--`, `---` are short."""
 _MIN_REPEATS = 6
 _MIN_LOOP_CHARS = 300
 _MIN_JSON_LOOP_CHARS = 2000  # rows that are truly equal occur in tables
 _MAX_CANDIDATES = 32
 
 _THOUGHT = (
-    r"(?P<t>(?:[a-z]{2,12}[:_]?)?think|(?:ant)?thinking|thoughts?|reasoning|reflection|scratchpad|internal_monologue)"
+    r"(?P<t>(?:[a-z]{2,12}[:_]?)?think|(?:ant)?thinking|(?:inner_)?thoughts?|reasoning|reflection|scratchpad|internal_monologue)"
     r"(?: [^<>\n]{0,80})?"
 )
 _MARKS = (
     (rf"<{_THOUGHT}>", r"</(?P=t)>"),
-    (r"\[THINK\]", r"\[/THINK\]"),
+    (r"\[THINK(?:ING)?\]", r"\[/THINK(?:ING)?\]"),
+    (r"<\|think\|>", r"<\|/think\|>"),
+    (r"<ctrl94>thought", r"<ctrl95>"),
     ("◁think▷", "◁/think▷"),
     (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
@@ -109,14 +114,15 @@ _BLOCK = re.compile(
 )
 """A block of thoughts at the head of a line; one without end is all thought."""
 _CLOSING = re.compile(
-    r"(?<![`'\"])(?:</(?:(?:[a-z]{2,12}[:_]?)?think|thinking|thought)>|\[/THINK\]|◁/think▷)(?![`'\"])", re.IGNORECASE
+    r"(?<![`'\"])(?:</(?:(?:[a-z]{2,12}[:_]?)?think|thinking|thought)>|\[/THINK(?:ING)?\]|◁/think▷|<｜end▁of▁thinking｜>)(?![`'\"])",
+    re.IGNORECASE,
 )
 _OPENING = re.compile("|".join(begin for begin, _ in _MARKS), re.IGNORECASE)
 _MARK = re.compile(rf"{_OPENING.pattern}|{_CLOSING.pattern}", re.IGNORECASE)
 _GRANITE = "my thought process:"
-_FRAME = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE)\|>")
+_FRAME = re.compile(r"<\|(?:begin_of_solution|end_of_solution|START_RESPONSE|END_RESPONSE|begin_of_box|end_of_box)\|>")
 """What some of them put around the answer then."""
-_ANSWER = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL | re.IGNORECASE)
+_ANSWER = re.compile(r"\s*<(answer|final|final_answer|response)>(.*)</\1>\s*", re.DOTALL | re.IGNORECASE)
 _BARE = re.compile(
     r"\A\s*(?:analysis|commentary).*?assistantfinal"
     r"|\A(?!\s*[\[{]).*?(?<=[^\s`'\"(])assistantfinal(?=[^\s`'\".,;:)])",
@@ -126,7 +132,16 @@ _BARE = re.compile(
 around it then, as it does where prose speaks of it."""
 _BARE_HEAD = re.compile(r"\A\s*(?:analysis|commentary)(?=[^\W\d_a-z])")
 """The same where no answer came: the name of the channel, and the first thought's capital with no blank between."""
-_HARMONY = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL)
+_HARMONY = re.compile(
+    r"<\|channel\|>final(?: ?<\|constrain\|>\w+)?<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL
+)
+_TURN = re.compile(
+    r"\A\s*(?:<\|im_start\|>assistant\n?|<\|assistant\|>|<\|start_header_id\|>assistant<\|end_header_id\|>|<\|begin_of_box\|>)"
+    r"\s*|\s*(?:<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end_of_box)\|>|<end_of_turn>|<｜end▁of▁sentence｜>)+\s*"
+    r"(?:<\|im_start\|>.*|<start_of_turn>.*|<\|start_header_id\|>.*)?\Z",
+    re.DOTALL,
+)
+"""Marks around a turn that a server with another template leaves in the text, and the next turn, which is not its."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,6 +160,18 @@ class Draft:
     done: bool = False  # the stream said so itself
     chars: int = 0  # of content and arguments together
     thoughts: int = 0
+    choice: object = None  # the index of the one that is read; several are asked for by nobody
+
+    def chosen(self, index: object) -> bool:
+        """Whether the choice of this index is the one that is read: the first that came, and no other."""
+        index = 0 if index is None else index
+        if self.choice is None:
+            self.choice = index
+        return index == self.choice
+
+    def restart(self) -> None:
+        """Forget content and calls: the whole answer comes next."""
+        self.content, self.calls, self.chars = [], {}, 0
 
     def add(self, text: object) -> None:
         """Add content; what is no string is none."""
@@ -172,6 +199,14 @@ class Draft:
     def add_usage(self, stated: object) -> None:
         """Add what is stated of the usage; a later word counts."""
         self.usage.update({name: value for name, value in mapping(stated).items() if value is not None})
+
+    def unroll(self) -> None:
+        """Keep the last piece of content alone where each one holds all of the one before: some services stream so."""
+        parts = [part for part in self.content if part]
+        grows = all(later.startswith(earlier) for earlier, later in pairwise(parts))
+        if len(set(parts)) >= _GROWING and grows and len(parts[-1]) >= _PROBE_CHARS:
+            self.chars -= sum(map(len, parts[:-1]))
+            self.content = parts[-1:]
 
     @property
     def called(self) -> bool:
@@ -202,6 +237,8 @@ def without_thoughts(text: str) -> str:
     if _BARE_HEAD.match(text):
         return ""
     signed = any(sign in text for sign in "<[◁") or _GRANITE in text  # most texts are not, and answers are long
+    if signed:
+        text = _without_marks(text)
     if not signed or not _MARK.search(text):
         return text
     rest = _FRAME.sub("", _BLOCK.sub("", text))
@@ -212,7 +249,13 @@ def without_thoughts(text: str) -> str:
     if rest == text:
         return text
     framed = _ANSWER.fullmatch(rest)
-    return (framed[1] if framed else rest).strip()
+    return (framed[2] if framed else rest).strip()
+
+
+def _without_marks(text: str) -> str:
+    """`text` without the marks around a turn; where text is struck out, `</s>` is no mark."""
+    plain = _TURN.sub("", text if "<s>" in text else text.rstrip().removesuffix("</s>"))
+    return plain.strip() if len(plain) < len(text.rstrip()) else text
 
 
 def loops(text: str, *, structured: bool) -> bool:

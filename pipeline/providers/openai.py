@@ -107,15 +107,19 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
         draft.add_refusal(f"the prompt was blocked: {blocked}")
     own = [body] if isinstance(body.get("message"), dict) else []  # Ollama's own form: its body is the choice
     for choice in map(mapping, (listing(body.get("choices")) or own)[:1]):
-        ended = draft.finish is not None
+        if not draft.chosen(choice.get("index")):
+            continue
         # native_finish_reason: OpenRouter
         said = last_word(word(choice.get("finish_reason")), word(choice.get("native_finish_reason")))
         said = said or word(choice.get("done_reason"))
         draft.finish = said or draft.finish
         draft.add_usage(choice.get("usage"))  # Moonshot's streams
-        message = choice.get("message") or choice.get("delta")
-        if not isinstance(message, dict) or (ended and "message" in choice):  # a whole answer once more
+        delta = mapping(choice.get("delta"))
+        message = delta or choice.get("message", choice.get("delta"))
+        if not isinstance(message, dict):
             continue
+        if not delta and "message" in choice and "choices" in body:  # whole, and all that came before is in it
+            draft.restart()
         draft.found = True
         draft.add_refusal(message.get("refusal"))
         draft.add_thought(message.get("reasoning"), message.get("reasoning_content"), message.get("thinking"))

@@ -61,6 +61,7 @@ def settle(dialect: Dialect, call: Call, response: HttpResponse, draft: Draft) -
     """A draft that is complete, as the answer it is: cut, empty, looping and filtered ones by their cause."""
     if not draft.found:
         return bad_body(response, "JSON without an answer")
+    draft.unroll()
     usage, chars = dialect.usage(draft.usage), draft.chars + draft.thoughts
     text, finish = draft.text, _ending(draft, usage, call)
     word = clean(call.redact(draft.finish))[:100] if draft.finish else None
@@ -241,7 +242,7 @@ class StreamReader:
                     self._one(part)
 
     def _one(self, data: bytes) -> None:
-        if data == b"[DONE]":
+        if data.upper() == b"[DONE]":
             self._end()
         else:
             self._event(data)
