@@ -26,6 +26,8 @@ __all__ = ["StreamReader", "decode", "settle"]
 
 _LOOP_STEP_CHARS = 1000
 _SHOWN_KEYS = 8
+_GLUED = b"data: [DONE]"
+"""A stream's end that some put right behind a whole answer."""
 _FENCE = re.compile(r"\A\s*```\w*\n|\n```\s*\Z")
 _JSON = re.compile(r"\s*(?:```\w*\s*)?[\[{]")
 _ROOM_FACTOR = 4
@@ -40,7 +42,7 @@ def decode(dialect: Dialect, call: Call, response: HttpResponse) -> Reply:
     if ok and response.body.lstrip()[:6].startswith((b"data:", b"event:", b": ")):
         return _streamed(dialect, call, response)  # a stream under another name
     body = parse(response.body)
-    if ok and body is None and _is_lines(response.body):
+    if ok and body is None and (_is_lines(response.body) or response.body.rstrip().endswith(_GLUED)):
         return _streamed(dialect, call, response)
     fault = _fault(body, call)
     if fault or not ok:
@@ -245,11 +247,15 @@ class StreamReader:
         if data.upper() == b"[DONE]":
             self._end()
         else:
-            self._event(data)
+            self._event(data.removesuffix(_GLUED).rstrip())
 
     def _event(self, data: bytes) -> None:
         event = parse(data)
-        if fault := _fault(event, self._call):
+        if event is None and not data.startswith((b"{", b"[", b"<")):  # an error in plain words
+            fault: Fault | None = Fault(message=data.decode("utf-8", "replace"), page=True)
+        else:
+            fault = _fault(event, self._call)
+        if fault:
             refused = reject(fault, self._call, self._head)
             # What had come until then may be charged, whatever the words.
             begun = self._draft.progress > 0 and refused.billing == "free"
