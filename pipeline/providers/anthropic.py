@@ -81,7 +81,7 @@ def _body(request: Request, route: Route, manner: Manner) -> tuple[dict[str, Any
         body["output_config"] = {"format": {"type": "json_schema", "schema": strict}}
     if route.caches(request) and "cache_control" not in manner.without:
         _mark(body)
-    if route.stream:
+    if route.stream or manner.streamed:
         body["stream"] = True
     return {name: value for name, value in body.items() if name not in manner.without}, form
 

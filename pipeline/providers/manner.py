@@ -36,7 +36,8 @@ OPTIONAL = frozenset(
 class Manner:
     """`forms` of structured output, the one in use first, never empty. `without`: keys that are not sent;
     `most_output`: tokens of an answer that may be asked for at most; `folded`: the system speaks in the user's turn;
-    `choice`: how strongly the tool is asked for; `strict`: the schema is compiled for a service that enforces it."""
+    `choice`: how strongly the tool is asked for; `strict`: the schema is compiled for a service that enforces it;
+    `streamed`: an answer is asked for as a stream, whatever the job says."""
 
     forms: tuple[StructuredOutput, ...] = ("prompt",)
     without: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class Manner:
     folded: bool = False
     choice: Literal["named", "required", "auto"] = "named"
     strict: bool = False
+    streamed: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -72,7 +74,8 @@ class Asking:
     def refused(self, what: str, sent: Manner, most: int | None = None) -> bool:
         """Take the step that answers a refusal of `what`; False where there is none.
 
-        `what`: a key of `OPTIONAL`, "form", "tool_choice", "system", "limit_key", or "most_output" with `most`."""
+        `what`: a key of `OPTIONAL`, "form", "tool_choice", "system", "limit_key", "streamed", or "most_output" with
+        `most`."""
         if what in OPTIONAL:
             step, note = _left_out(what, sent)
         else:
@@ -90,7 +93,7 @@ class Asking:
         return True
 
 
-_FIELDS = ("forms", "limit_key", "most_output", "folded", "choice", "strict")
+_FIELDS = ("forms", "limit_key", "most_output", "folded", "choice", "strict", "streamed")
 
 _Step = tuple[Manner | None, str]
 
@@ -131,6 +134,12 @@ def _renamed(sent: Manner, _: int | None) -> _Step:
     return replace(sent, limit_key="max_completion_tokens"), "max_tokens is refused: max_completion_tokens is sent"
 
 
+def _streamed(sent: Manner, _: int | None) -> _Step:
+    if sent.streamed:
+        return None, ""
+    return replace(sent, streamed=True), "answers are given as streams only: asked for as such"
+
+
 def _capped(sent: Manner, most: int | None) -> _Step:
     if most is None or most < 1 or (sent.most_output is not None and most >= sent.most_output):
         return None, ""
@@ -142,5 +151,6 @@ _STEPS: dict[str, Callable[[Manner, int | None], _Step]] = {
     "tool_choice": _weaker_choice,
     "system": _folded,
     "limit_key": _renamed,
+    "streamed": _streamed,
     "most_output": _capped,
 }

@@ -70,7 +70,7 @@ def body_of(request: Request, route: Route, manner: Manner) -> dict[str, Any]:
             body["messages"] = _marked(body["messages"])
     if route.service_tier:
         body["service_tier"] = route.service_tier
-    if route.stream:
+    if route.stream or manner.streamed:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     if "stream" in manner.without:
         body.pop("stream_options", None)

@@ -201,6 +201,11 @@ _ALTERNATE = re.compile(  # chat templates of Mistral and Gemma, also behind a s
     re.IGNORECASE,
 )
 _BOTH = re.compile(r"temperature[^.]{0,40}top_p|top_p[^.]{0,40}temperature", re.IGNORECASE)
+_STREAM_ONLY = re.compile(
+    r"only supports? (?:the )?stream|stream(?:ing)?(?: mode)? (?:is required|must be (?:set to )?true)"
+    r"|requires? streaming|non-?stream(?:ing)? (?:\w+ )?(?:is|are) not|for non-?streaming|非流式",
+    re.IGNORECASE,
+)
 _MANNERS = (
     *((key, _near(rf"(?<!\w){key}(?!\w)")) for key in sorted(OPTIONAL - {"stream"})),
     ("prompt_cache_options", _near("prompt_cache_breakpoint")),
@@ -286,6 +291,8 @@ class Said:
         call = self._call
         if most := self._most_output(fault):
             return "most_output", most
+        if "stream" not in call.sent.keys and self.matches(_STREAM_ONLY):
+            return "streamed", None
         if self.matches(_BOTH) and "top_p" in call.sent.keys:
             return "top_p", None
         if (what := _about(fault.param, self._text)) and _in_use(what, call):
