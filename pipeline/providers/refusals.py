@@ -136,7 +136,9 @@ def _cause(fault: Fault, said: Said, status: int | None) -> Cause | None:
     if status == 429:
         return Cause.CONTEXT_OVERFLOW if said.is_too_large_a_call() else None
     if status is None or status in _VAGUE or status in _NOT_THERE:
-        return Cause.CONTEXT_OVERFLOW if said.overflows() else said.cause(_ABOUT_US | {Cause.BAD_BODY})
+        if said.overflows():
+            return Cause.CONTEXT_OVERFLOW
+        return said.cause(_ABOUT_US | {Cause.BAD_BODY}) or (Cause.UNKNOWN_MODEL if fault.param == "model" else None)
     found = None
     if status in _OWN_FAILURES:
         broken = Cause.UNSUPPORTED if said.breaks() else said.cause(_ABOUT_US)
@@ -150,8 +152,6 @@ def _by_fields(fault: Fault, status: int | None) -> Cause | None:
         return Cause.CONTENT_FILTER
     if not (fault.message or fault.terms or fault.param) and status in _VAGUE:  # somebody's page in between, or nothing
         return Cause.SERVER_ERROR
-    if fault.param == "model" and status in _MANNER_STATUSES:
-        return by_terms(fault.terms) or Cause.UNKNOWN_MODEL
     return Cause.PROCESSING if fault.processing else by_terms(fault.terms)
 
 
