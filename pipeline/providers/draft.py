@@ -218,7 +218,7 @@ class Draft:
         """The tool call's arguments where there is one, otherwise the content, without thoughts."""
         if not self.called:
             return without_thoughts("".join(self.content))
-        calls = ["".join(parts) for _, parts in sorted(self.calls.items())]
+        calls = [_unquoted("".join(parts)) for _, parts in sorted(self.calls.items())]
         return calls[0] if len(calls) == 1 else _joined(calls)
 
     @property
@@ -280,6 +280,15 @@ def looping(text: str, *, min_chars: int = _MIN_LOOP_CHARS) -> bool:
         if text[-size:-period] == text[-size + period :]:
             return True
     return False
+
+
+def _unquoted(arguments: str) -> str:
+    """`arguments` that were made JSON twice, made so once."""
+    try:
+        inner = orjson.loads(arguments) if arguments.startswith('"') else arguments
+    except ValueError:
+        return arguments
+    return inner if isinstance(inner, str) else arguments
 
 
 def _joined(calls: Sequence[str]) -> str:

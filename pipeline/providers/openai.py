@@ -125,6 +125,9 @@ def _read(body: Mapping[str, Any], draft: Draft) -> None:
         draft.add_thought(message.get("reasoning"), message.get("reasoning_content"), message.get("thinking"))
         content = message.get("content")
         draft.add(content)
+        if isinstance(content, dict) and not {"type", "text"} & content.keys():  # the JSON that was asked for, parsed
+            draft.add(orjson.dumps(content).decode())
+            content = None
         for block in (content,) if isinstance(content, dict) else listing(content):
             _block(block, draft)
         for position, call in enumerate(map(mapping, listing(message.get("tool_calls")))):

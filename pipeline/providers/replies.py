@@ -15,6 +15,7 @@ import orjson
 from docreduce.providers.dialect import MOST_TOKENS, Call, Dialect, HttpResponse, mapping
 from docreduce.providers.draft import Draft, ending, looping, loops
 from docreduce.providers.faults import MOST_MESSAGE_CHARS, Fault, clean, find_fault, parse, request_id
+from docreduce.providers.leaks import leaked_call
 from docreduce.providers.refusals import bad_body, ignored_form, reject, rejection
 from docreduce.providers.schemas import without_nulls
 from docreduce.providers.stream import Events
@@ -64,6 +65,8 @@ def settle(dialect: Dialect, call: Call, response: HttpResponse, draft: Draft) -
     if not draft.found:
         return bad_body(response, "JSON without an answer")
     draft.unroll()
+    if call.sent.form == "tools" and not draft.called:
+        draft.add_call(0, leaked_call("".join(draft.content)))
     usage, chars = dialect.usage(draft.usage), draft.chars + draft.thoughts
     text, finish = draft.text, _ending(draft, usage, call)
     word = clean(call.redact(draft.finish))[:100] if draft.finish else None
