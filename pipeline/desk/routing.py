@@ -38,7 +38,7 @@ class Routing:
     def choose(self, call: Call, request: Request, now: float) -> Line | None:
         """The line a call goes to: the first from its own on that is open, takes it and does not rest for long."""
         if request.voice:
-            return next((line for line in self._named(request) if not line.closed), None)
+            return next((line for line in self._named(request) if not line.closed and line.takes(request)), None)
         fit = [
             at
             for at in range(call.line, len(self.lines))
@@ -105,5 +105,4 @@ class Routing:
         return min(waits) if waits and len(waits) == len(untils) else None
 
     def _named(self, request: Request) -> list[Line]:
-        named = [line for line in self.lines if line.route.model == request.voice]
-        return [line for line in named if line.takes(request)] or named
+        return [line for line in self.lines if line.route.model == request.voice]

@@ -87,6 +87,10 @@ def desk(ledger: Ledger, *lines: Line, cap: int | None = None, **changes: Any) -
     return Desk(run_id="run", lines=lines or (line(),), ledger=ledger, budget=Budget(cap), **given)
 
 
+MOST_ROUNDS = 100_000
+"""A play of any test takes a few thousand: a desk that gets nowhere fails it."""
+
+
 @dataclass
 class Played:
     """What came of a play, by key; `sent` and `sent_at` in order; `now` when it ended."""
@@ -120,7 +124,9 @@ def play(  # noqa: C901 - one loop, so that the order of events is plain to see
     flying: list[tuple[float, int, Ticket]] = []
     replies: list[tuple[Ticket, Reply, float]] = []
     blocked: list[Ask] = []
+    rounds = count()
     while later or flying or replies or blocked or any(each.ready for each in decides.lines):
+        assert next(rounds) < MOST_ROUNDS, "it does not come to an end"
         while isinstance(taken := decides.take(now), Ticket):
             played.sent.append(taken)
             played.sent_at.append(now)
