@@ -105,3 +105,15 @@ def test_what_nobody_asks_for_any_more_is_booked_all_the_same(ledger: Ledger) ->
     assert KEY in decides.known({KEY: request()})
     assert not decides.lines[0].full
     assert ledger.samples(ASKED.endpoint, "m") == [], "of a stand-in nothing is learned"
+
+
+def test_what_this_run_sent_itself_stays_out_under_its_own_ticket(ledger: Ledger) -> None:
+    decides = taken_up(ledger)
+    ticket = sent(decides)
+    later = rejection(Cause.WAITING)
+    decides.arrived(ticket, later, 1.0)
+    decides.turn([(ticket, later, 1.0)], [], 1.0)
+    assert (len(decides.out), decides.budget.reserved) == (1, ticket.bound_pusd)
+    again = sent(decides)
+    assert (again.id, again.key, again.document_id, again.attempt) == (ticket.id, KEY, "doc", 1)
+    assert (again.bound_pusd, again.route, again.started_at) == (ticket.bound_pusd, ASKED, 0.0)

@@ -13,7 +13,7 @@ from docreduce.desk import Ask, Ledger, Ticket
 from docreduce.desk import desk as desk_module
 from docreduce.desk.booking import MOST_THOUGHT, misstated
 from docreduce.settings import LimitSettings
-from docreduce.values import Answer, Cause, Decision, Failure, Reply, Usage
+from docreduce.values import Answer, Cause, Completion, Decision, Failure, Reply, Usage
 
 
 @pytest.fixture
@@ -66,6 +66,28 @@ def test_nothing_for_something_is_no_count(ledger: Ledger, usage: Usage) -> None
     reply = answer("something", usage=usage)
     assert misstated(first(ledger), reply) == "too little"
     assert misstated(first(ledger), replace(reply, text="")) == ("too little" if not usage.input_tokens else None)
+
+
+def test_an_answer_to_a_text_read_in_part_is_known_as_such_and_a_whole_one_is_not(ledger: Ledger) -> None:
+    decides = desk(ledger)
+    for number, partly in enumerate((True, False)):
+        asked = request(number)
+        play(decides, [asked], lambda *_, partly=partly: answer(truncated=partly))
+        known = decides.known({asked.key: asked})[asked.key]
+        assert isinstance(known, Completion)
+        assert known.truncated == partly
+
+
+def test_the_cap_says_what_the_next_call_could_cost_and_what_is_left(ledger: Ledger) -> None:
+    decides = desk(ledger, line(concurrency=1), cap=3 * 10**9)
+    decides.budget.carry(10**9)
+    dear = request(tokens=10**9)
+    play(decides, [dear], lambda *_: answer())
+    assert decides.halted is not None
+    assert decides.halted.cause is Cause.BUDGET
+    assert decides.halted.message.endswith(
+        "it is bounded by 0.010000 USD, and 0.002000 USD are left",
+    )
 
 
 # --- what is learned ----------------------------------------------------------------------------------------------

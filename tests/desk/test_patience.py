@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from desks import answer, desk, line, play, rejection, request, route
 from docreduce.desk import Ask, Ledger, Ticket
+from docreduce.desk.lines import LOADING_S
 from docreduce.values import Cause, Decision, Failure, Reply
 from drives import document, driven
 from virtual import run_virtual
@@ -105,3 +107,24 @@ def test_a_run_whose_service_never_answers_ends_on_time(tmp_path: Path, refused:
     assert found.seconds == pytest.approx(240, abs=1), "two time-outs, before the first answer"
     assert {row.result.error_kind for row in found.rows} == {Cause.UNREACHABLE}
     assert len(found.rows) == 40
+
+
+def test_a_model_that_loads_is_waited_for_an_hour_and_given_up_as_any_other_after_it(ledger: Ledger) -> None:
+    loads = rejection(Cause.OVERLOADED, http_status=503)
+    loads = replace(loads, message="HTTP 503: Loading model")
+    decides = desk(ledger, line(give_up_s=50.0, concurrency=1), max_attempts=10_000)
+    played = play(decides, [request()], lambda *_: loads)
+    assert played.now == pytest.approx(1 + LOADING_S + 50, abs=65), "a minute is the longest rest between two tries"
+    assert decides.halted is not None
+    assert decides.halted.cause is Cause.UNREACHABLE
+    assert len(played.sent) > 60
+
+
+def test_a_model_that_has_loaded_begins_anew_when_it_loads_again(ledger: Ledger) -> None:
+    loads = replace(rejection(Cause.OVERLOADED, http_status=503), message="the model is currently loading")
+    decides = desk(ledger, line(give_up_s=50.0, concurrency=1), max_attempts=10_000)
+    played = play(
+        decides, [request(n) for n in range(2)], lambda _, now: answer() if 3000 < now < 3200 or now > 5000 else loads
+    )
+    assert decides.halted is None
+    assert len(played.outcomes) == 2

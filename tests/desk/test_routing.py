@@ -166,3 +166,17 @@ def test_a_leader_that_is_not_to_be_sent_leaves_the_lead_to_one_other(ledger: Le
     decides.turn([(ticket, rejection(Cause.SERVER_ERROR), 1.0)], asks[1:], 201.0)
     assert decides.halted is not None
     assert not first.leading
+
+
+def test_a_text_as_long_as_one_that_was_too_long_is_not_sent(ledger: Ledger) -> None:
+    decides = desk(ledger, *lines("a", concurrency=1))
+    asked = [request("first", tokens=30), request("as long", tokens=30), request("shorter", tokens=29)]
+    play(decides, asked[:1], lambda *_: refused(Cause.CONTEXT_OVERFLOW))
+    played = play(decides, asked[1:], lambda *_: answer())
+    assert [ticket.request.tokens for ticket in played.sent] == [29]
+    outcome = played.outcomes[asked[1].key]
+    assert isinstance(outcome, Failure)
+    assert (outcome.cause, outcome.message) == (
+        Cause.CONTEXT_OVERFLOW,
+        "30 tokens: the service found 30 too long",
+    )
