@@ -77,6 +77,7 @@ def steering(view: View, reload: Callable[[], Job] | None = None) -> Callable[[R
         ends = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             ends.append(signal.SIGHUP)
+        earlier = {number: signal.getsignal(number) for number in ends}
         stop, retune = _stopping(run, view), partial(_retune, run, view, reload or (lambda: run.session.job))
         for number in ends:
             loop.add_signal_handler(number, stop, number)
@@ -95,6 +96,8 @@ def steering(view: View, reload: Callable[[], Job] | None = None) -> Callable[[R
                 _last_metrics(view.metrics, run, view)
             for number in (*ends, signal.SIGUSR1):
                 loop.remove_signal_handler(number)
+            for number, handler in earlier.items():  # of whoever says what is to be said of a run that is over
+                signal.signal(number, handler)
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # too late to change anything, and no reason to die
 
     return steer

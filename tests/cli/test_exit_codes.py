@@ -185,22 +185,38 @@ def test_70_where_docreduce_is_at_fault_with_the_trace_in_a_log_and_what_is_done
     assert json.loads(cured.stdout)["counts"]["reused_calls"] == 21
 
 
-EARLY = """
+SIGNALLED = """
 import os, runpy, signal, sys
 
-class Early:
-    def find_spec(self, name, *_):
-        if name == "click":
-            os.kill(os.getpid(), signal.SIGUSR1)
+_, at, number, module, *sys.argv[1:] = sys.argv
 
-sys.meta_path.insert(0, Early())
-sys.argv = ["docreduce", "--version"]
-runpy.run_module(MODULE, run_name="__main__")
+class Import:
+    def find_spec(self, name, *_):
+        if name == at:
+            os.kill(os.getpid(), int(number))
+
+sys.meta_path.insert(0, Import())
+runpy.run_module(module, run_name="__main__")
 """
+"""A command to which a signal comes as it imports something."""
+
+
+def signalled(at: str, number: signal.Signals, *arguments: str, module: str = "docreduce") -> Any:
+    command = [sys.executable, "-c", SIGNALLED, at, str(int(number)), module, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("module", ["docreduce", "docreduce.cli"])
 def test_a_word_to_read_the_limits_anew_that_comes_while_the_command_loads_kills_nothing(module: str) -> None:
-    command = [sys.executable, "-c", EARLY.replace("MODULE", repr(module))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = signalled("click", signal.SIGUSR1, "--version", module=module)
     assert (done.returncode, done.stdout[:10]) == (0, "docreduce,"), done.stderr
+
+
+@pytest.mark.long
+def test_a_signal_that_comes_as_a_finished_run_is_told_of_is_130_and_the_run_stands(tmp_path: Path) -> None:
+    path = job_file(tmp_path)
+    done = signalled("docreduce.report.html", signal.SIGTERM, "run", str(path))
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    (run,) = (tmp_path / "out").glob("*/2*/run.json")
+    assert json.loads(run.read_text())["status"] == "complete"
