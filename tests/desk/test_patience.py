@@ -128,3 +128,15 @@ def test_a_model_that_has_loaded_begins_anew_when_it_loads_again(ledger: Ledger)
     )
     assert decides.halted is None
     assert len(played.outcomes) == 2
+
+
+def test_what_failed_before_and_after_a_time_without_calls_counts_together(ledger: Ledger) -> None:
+    at = line(give_up_s=50.0)
+    decides = desk(ledger, at)
+    at.failing_since = 0.0
+    decides.take(30.0)
+    decides.take(400.0)
+    decides.turn([], [Ask(request().key, request(), "doc")], 530.0)
+    assert isinstance(decides.take(530.0), Ticket)
+    assert at.failing_since == 500.0
+    assert at.patience_left_s(530.0) == 20.0

@@ -214,3 +214,9 @@ def test_a_document_is_purged_but_for_its_money(ledger: Ledger, path: Path) -> N
     ledger.compact()
     ledger.close()
     assert b"said mine" not in path.read_bytes()
+
+
+def test_the_bill_begins_with_the_first_attempt_of_all(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        book(ledger, "a", started_at=0.5)
+        assert [each.attempts for each in paid(path)] == [1]

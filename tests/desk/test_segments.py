@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from docreduce.desk.ledger import Booked, Kept, Ledger, Reserved, copying, lease
-from docreduce.desk.ledger.segments import chain_of
+from docreduce.desk.ledger.segments import Segment, chain_of, restore
 from docreduce.values import Attempt, Usage
 from docreduce.values.errors import MachineError
 
@@ -69,13 +72,18 @@ def test_a_ledger_begins_elsewhere_with_all_that_was_copied(tmp_path: Path) -> N
         for number in range(30):
             answer(first, f"k{number}")
             first._copying.flush()  # type: ignore[union-attr]
-        assert len(chain_of(segments)) < 15  # joined
+        chain = chain_of(segments)
+        assert len(chain) < 15  # joined
+        assert [each.first for each in chain] == [0, *(each.last + 1 for each in chain[:-1])]
+        assert {each.path.stat().st_mode & 0o777 for each in chain} == {0o600}
     shutil.rmtree(tmp_path / "a")
     keys = [f"k{number}" for number in range(30)]
     with Ledger.open(tmp_path / "b" / "ledger.sqlite", segments) as second:
         assert texts(second, *keys) == {key: f"é {key}" for key in keys}
         assert second.carried("job").charged_pusd == 600
+        assert len(second.notes) == 1, "nothing is missing"
         assert "begun from the segments" in second.notes[0]
+        assert "with 30 attempts; what was booked" in second.notes[0]
 
 
 def test_a_lost_disk_costs_what_was_not_copied_and_books_what_was_in_flight_unknown(tmp_path: Path) -> None:
@@ -151,3 +159,87 @@ def test_a_damaged_segment_says_so_and_the_others_are_read(tmp_path: Path) -> No
     with Ledger.open(tmp_path / "b" / "ledger.sqlite", segments) as second:
         assert {"one", "three"} <= set(texts(second, "one", "two", "three"))
         assert any(damaged.name in note for note in second.notes)
+
+
+def copied(ledger: Ledger, *keys: str) -> None:
+    for each in keys:
+        answer(ledger, each)
+        ledger._copying.flush()  # type: ignore[union-attr]
+
+
+def test_segments_that_are_missing_are_said(tmp_path: Path) -> None:
+    segments = tmp_path / "segments"
+    with Ledger.open(tmp_path / "a" / "ledger.sqlite", segments) as first:
+        copied(first, "one", "two", "three", "four")
+    for each in chain_of(segments)[2:4]:
+        each.path.unlink()
+    connection, faults = restore(chain_of(segments))
+    with closing(connection):
+        assert connection.execute("SELECT key FROM answer ORDER BY key").fetchall() == [("four",), ("one",)]
+    assert faults == ["segments 2 to 3 of epoch 1 are missing"]
+
+
+def test_a_chain_without_its_first_segment_is_none(tmp_path: Path) -> None:
+    segments = tmp_path / "segments"
+    with Ledger.open(tmp_path / "a" / "ledger.sqlite", segments) as first:
+        copied(first, "one")
+    (segments / "notes.txt").touch()
+    assert len(chain_of(segments)) >= 2
+    chain_of(segments)[0].path.unlink()
+    assert chain_of(segments) == []
+    assert chain_of(tmp_path / "nowhere") == []
+
+
+def test_what_a_joined_segment_holds_is_read_once(tmp_path: Path) -> None:
+    for first, last in ((0, 0), (1, 8), (1, 1), (5, 8), (8, 9), (10, 10)):
+        Segment.named(tmp_path, 3, first, last).path.touch()
+    Segment.named(tmp_path, 4, 1, 1).path.touch()
+    Segment.named(tmp_path, 2, 0, 0).path.touch()
+    assert [(each.epoch, each.first, each.last) for each in chain_of(tmp_path)] == [
+        (3, 0, 0),
+        (3, 1, 8),
+        (3, 8, 9),
+        (3, 10, 10),
+    ]
+
+
+def test_answers_that_led_to_a_failure_are_marked_in_what_is_copied(tmp_path: Path) -> None:
+    segments = tmp_path / "segments"
+    with Ledger.open(tmp_path / "a" / "ledger.sqlite", segments) as first:
+        first.begin_run("r", "job", "sha", 1.0)
+        copied(first, "good", "rejected", "failed")
+        first.commit([], [], ["rejected"])
+        first.end_run("r", "complete", 2.0, ["failed"])
+    with closing(restore(chain_of(segments))[0]) as connection:
+        marks = dict(connection.execute("SELECT key, rejected FROM answer"))
+        assert marks == {"good": 0, "rejected": 1, "failed": 2}
+        assert connection.execute("SELECT status FROM run").fetchall() == [("complete",)]
+
+
+def test_bytes_that_are_no_text_any_more_are_copied_as_they_are(tmp_path: Path) -> None:
+    segments = tmp_path / "segments"
+    with Ledger.open(tmp_path / "a" / "ledger.sqlite", segments) as first:
+        answer(first, "sound", "damaged")
+    with closing(sqlite3.connect(tmp_path / "a" / "ledger.sqlite")) as plain, plain:
+        plain.execute("UPDATE answer SET text = x'ff00fe' WHERE key = 'damaged'")
+    with Ledger.open(tmp_path / "a" / "ledger.sqlite", tmp_path / "anew") as again:
+        assert set(texts(again, "sound", "damaged")) == {"sound"}
+    with closing(restore(chain_of(tmp_path / "anew"))[0]) as connection:
+        kept = dict(connection.execute("SELECT key, text FROM answer"))
+    assert kept == {"sound": "é sound".encode(), "damaged": b"\xff\x00\xfe"}
+
+
+def test_segments_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
+    place = Segment.named(tmp_path, 1, 0, 0).path
+    place.write_bytes(gzip.compress(b'{"version": 99}\n'))
+    with pytest.raises(MachineError, match="written by a newer docreduce"):
+        restore(chain_of(tmp_path))
+
+
+def test_what_is_no_table_of_a_ledger_is_refused_and_said(tmp_path: Path) -> None:
+    lines = [b'{"version": 4}', b'{"table": "sqlite_schema", "columns": "name", "rows": [["x"]]}']
+    Segment.named(tmp_path, 1, 0, 0).path.write_bytes(gzip.compress(b"\n".join(lines)))
+    connection, faults = restore(chain_of(tmp_path))
+    connection.close()
+    assert len(faults) == 1
+    assert "no table of a ledger: sqlite_schema" in faults[0]
