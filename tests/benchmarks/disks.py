@@ -31,21 +31,29 @@ IN_FLIGHT = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """How a disk fails: with what, once or for ever, at which paths; `said`: what the run's last words hold."""
+    """How a disk fails: with what, once or for ever, at which paths; `said`: what the run's last words hold. `reads`:
+    where a later run looks into the ledger of an earlier one."""
 
     error: int
     always: bool
     only: str = ""
     said: str = ""
+    reads: bool = False
 
 
 FAULTS = {
-    "once, unreadable": Fault(error=errno.EIO, always=False),
-    "for ever, unreadable": Fault(error=errno.EIO, always=True),
+    "once, broken": Fault(error=errno.EIO, always=False),
+    "for ever, broken": Fault(error=errno.EIO, always=True),
     "once, full": Fault(error=errno.ENOSPC, always=False),
     "for ever, full": Fault(error=errno.ENOSPC, always=True, said="space|full"),
     "the ledger for ever, full": Fault(error=errno.ENOSPC, always=True, only="ledger", said="space|full"),
     "the ledger's log, once": Fault(error=errno.EIO, always=False, only="-wal"),
+    "the ledger read, once": Fault(
+        error=errno.EIO, always=False, only="ledger", reads=True, said="I/O|Input/output|malformed"
+    ),
+    "the ledger read, for ever": Fault(
+        error=errno.EIO, always=True, only="ledger", reads=True, said="I/O|Input/output|malformed"
+    ),
 }
 """By name: the ways in which a disk is made to fail."""
 
@@ -78,17 +86,32 @@ def _stands_out(changes: list[str], at: int) -> bool:
 def _undisturbed(lab: Lab, inputs: Path, fault: Fault) -> tuple[list[str], dict[str, Any]]:
     """The changes that count in a run without a fault, and its results."""
     lab.configure("summarize")
-    case = lab.case("summarize", inputs)
+    case = _begun(lab, inputs, fault)
     broken = _broken(case, fault, 0)
     if case.run(Child(broken=broken)):
         raise RuntimeError(case.text())
     return _changes(broken), contents(case.runs()[-1])
 
 
+def _begun(lab: Lab, inputs: Path, fault: Fault) -> Case:
+    """A case, with a complete run where the fault is in reading what it left."""
+    case = lab.case("summarize", inputs)
+    if fault.reads:
+        case.run()
+        case.forget()
+    return case
+
+
 def _broken(case: Case, fault: Fault, number: int) -> Broken:
     count = str(case.job.with_name("changes"))
     return Broken(
-        folder=str(case.output), at=number, count=count, error=fault.error, always=fault.always, only=fault.only
+        folder=str(case.output),
+        at=number,
+        count=count,
+        error=fault.error,
+        always=fault.always,
+        only=fault.only,
+        reads=fault.reads,
     )
 
 
@@ -98,7 +121,7 @@ def _changes(broken: Broken) -> list[str]:
 
 def _case(lab: Lab, inputs: Path, fault: Fault, number: int, results: dict[str, Any]) -> tuple[Findings, str]:
     lab.configure("summarize")
-    case = lab.case("summarize", inputs)
+    case = _begun(lab, inputs, fault)
     broken = _broken(case, fault, number)
     with watched(case) as half:
         code = case.run(Child(broken=broken))

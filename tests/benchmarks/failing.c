@@ -1,4 +1,4 @@
-/* Lets the n-th call that changes something under a folder fail, as a broken or a full disk would. Preloaded
+/* Lets the n-th call that changes (or reads) something under a folder fail, as a broken or a full disk would. Preloaded
    (LD_PRELOAD) and idle until `failing_begin`; whatever a library calls libc for passes here, SQLite and Arrow too. Of a
    write that fails half is written: what a disk leaves behind when it fails is not nothing. */
 #define _GNU_SOURCE
@@ -17,14 +17,15 @@
 static char folder[PATH_MAX], part[PATH_MAX];
 static size_t length;
 static long first;
-static int always, number, told = -1;
+static int always, number, reading, told = -1;
 static atomic_long seen;
 
 /* From the `n`-th call on (0: none) for a path under `under` that contains `only`: the one call, or `ever` all after it,
-   fail with `error`. Every call is told to the open file `handle`, a line each. */
-void failing_begin(const char *under, const char *only, long n, int ever, int error, int handle) {
+   fail with `error`. `reads`: what is read counts, and nothing else. Every call is told to the open file `handle`, a line
+   each. */
+void failing_begin(const char *under, const char *only, long n, int ever, int error, int reads, int handle) {
     snprintf(part, sizeof part, "%s", only);
-    first = n, always = ever, number = error, told = handle;
+    first = n, always = ever, number = error, reading = reads, told = handle;
     atomic_store(&seen, 0);
     snprintf(folder, sizeof folder, "%s", under);
     length = strlen(folder);
@@ -36,6 +37,7 @@ static int takes_room(const char *name) {
 }
 
 static int fails(const char *name, const char *path) {
+    if (reading == !!strcmp(name, "read")) return 0;
     if (number == ENOSPC && !takes_room(name)) return 0;
     if (!length || strncmp(path, folder, length) || (path[length] && path[length] != '/') || !strstr(path, part)) return 0;
     long n = atomic_fetch_add(&seen, 1) + 1;
@@ -98,12 +100,23 @@ static int fails_on(const char *name, int handle) {
         }                                                                                                              \
         return REAL(name)(handle, bytes, size, where);                                                                 \
     }
+#define PREAD(name, offset)                                                                                            \
+    ssize_t name(int handle, void *bytes, size_t size, offset where) {                                                 \
+        return reading && fails_on("read", handle) ? -1 : REAL(name)(handle, bytes, size, where);                      \
+    }
+
 OPEN(open)
 OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 PWRITE(pwrite, off_t)
 PWRITE(pwrite64, off64_t)
+PREAD(pread, off_t)
+PREAD(pread64, off64_t)
+
+ssize_t read(int handle, void *bytes, size_t size) {
+    return reading && fails_on("read", handle) ? -1 : REAL(read)(handle, bytes, size);
+}
 
 ssize_t write(int handle, const void *bytes, size_t size) {
     if (fails_on("write", handle)) {

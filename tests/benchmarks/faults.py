@@ -875,9 +875,9 @@ def rows(full: bool, seed: int, folder: Path, *, every: bool = False) -> dict[st
     add("a system call fails", [lambda lab, s=s, f=f: failing_calls(lab, s, f) for s, f in strides])
     import disks
 
-    for way in disks.FAULTS if full or every else ("once, unreadable", "the ledger for ever, full"):
+    for way in disks.FAULTS if full or every else ("once, broken", "the ledger for ever, full"):
         # All of what fails once, a part of the other ways; `every`: all of all.
-        whole = every or (full and way == "once, unreadable")
+        whole = every or (full and way == "once, broken")
         stride = 16 if whole else 20 if full else 60
         starts = range(16) if whole else (3,)
         add(f"the disk {way}", [lambda lab, w=way, s=stride, f=f: disks.failing(lab, w, s, f, alike=every) for f in starts])  # noqa: E501  # fmt: skip

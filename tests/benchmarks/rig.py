@@ -119,7 +119,8 @@ class Failing:
 @dataclass(frozen=True, kw_only=True)
 class Broken:
     """The disk under `folder` fails with `error` at its `at`-th change (0: at none) of a path that contains `only`, as
-    libc is asked for it by whatever library; `always`: and at all after it. What there was is written to `count`."""
+    libc is asked for it by whatever library; `always`: and at all after it; `reads`: where something is read instead.
+    What there was is written to `count`."""
 
     folder: str
     at: int
@@ -127,6 +128,7 @@ class Broken:
     error: int = errno.EIO
     always: bool = False
     only: str = ""
+    reads: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +183,7 @@ def _break(broken: Broken) -> None:
     handle = os.open(broken.count, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     library = ctypes.CDLL(str(failing_library()))
     names = (os.fsencode(broken.folder), os.fsencode(broken.only))
-    library.failing_begin(*names, ctypes.c_long(broken.at), int(broken.always), broken.error, handle)
+    library.failing_begin(*names, ctypes.c_long(broken.at), int(broken.always), broken.error, int(broken.reads), handle)
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from docreduce.desk.ledger.file import (
     hold,
     keep_aside,
     migrate,
+    salvaged,
     view_file,
 )
 from docreduce.desk.ledger.reading import forget, purge
@@ -113,6 +114,8 @@ class Ledger(Store):
                 failed.callback(writer.close)
                 migrate(writer)
                 saved = salvage(broken[0], writer) if broken else 0
+                if broken:
+                    salvaged(path)
                 fsync_folder(path.parent)
                 sending = Sending(path.with_suffix(".sending"))
                 failed.callback(sending.close)

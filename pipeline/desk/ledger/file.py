@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import re
 import sqlite3
 import tempfile
 from pathlib import Path
 from typing import IO
 
-from docreduce.storage import machine_errors
+from docreduce.storage import fsync_folder, machine_errors
 from docreduce.values.errors import MachineError
 
-__all__ = ["connect", "explain", "hold", "is_corrupt", "keep_aside", "marker", "migrate", "view_file"]
+__all__ = [
+    "connect", "explain", "hold", "is_corrupt", "is_of_the_disk", "keep_aside", "marker", "migrate", "read_through",
+    "salvaged", "view_file",
+]  # fmt: skip
 
 APPLICATION_ID = 0x646F6372  # "docr": SQLite's own place for a file's owner
 MIGRATIONS = (
@@ -105,7 +110,9 @@ MIGRATIONS = (
 CHECK_BYTES = 2**28
 """Up to this size a file is checked when it is opened, pages and indexes (about 1 s); beyond, only its frame."""
 
+_DISK = "The disk fails: copy the output folder to a sound one, and run the same command there."
 _HINTS = {
+    sqlite3.SQLITE_IOERR: _DISK,
     sqlite3.SQLITE_FULL: "Free some space and run the same command again.",
     sqlite3.SQLITE_READONLY: "Check who owns the output folder and its permissions.",
     sqlite3.SQLITE_CANTOPEN: "Check who owns the output folder and its permissions.",
@@ -171,30 +178,77 @@ def is_corrupt(error: Exception) -> bool:
     return _code(error) in _BROKEN
 
 
+def is_of_the_disk(error: Exception) -> bool:
+    """Whether SQLite could not read or write, whatever is in the file."""
+    return _code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
+
+
 def marker(path: Path) -> Path:
     """The file that says the ledger at `path` was found broken: the next run begins with its salvage."""
     return path.with_suffix(".corrupt")
 
 
 def keep_aside(path: Path) -> tuple[Path, str] | None:
-    """Rename a broken or foreign file at `path`, never delete it: where it is now, and what is wrong with it.
+    """Rename a broken or foreign file at `path`, never delete it: where it is now, and what is wrong with it. It is
+    marked until `salvaged`: whoever opens the ledger after a death in between has the same answer again.
 
-    Raises MachineError for a ledger of a newer version, sqlite3.Error for a disk that fails."""
-    fault = _fault(path)
-    if marker(path).exists():
-        fault = fault or "found corrupt by an earlier run"
-        marker(path).unlink()
-    if not fault:
-        return None
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.aside-{number}{path.suffix}")).exists():
-        number += 1
+    Raises MachineError for a ledger of a newer version or a disk that fails, sqlite3.Error for what SQLite says."""
+    name, fault = _marked(path)
+    if not name:
+        fault = _fault(path) or fault
+        if not fault:
+            return None
+        read_through(path)
+        name = _free_name(path)
+        with machine_errors(path), marker(path).open("w", encoding="utf-8") as file:
+            marker(path).chmod(0o600)
+            file.write(f"{name}\n{fault}")
+            file.flush()
+            os.fsync(file.fileno())
+    aside = path.with_name(name)
     with machine_errors(path):
-        path.rename(aside)
-        for log in ("-wal", "-shm"):  # they belong to it by name
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
+        if not aside.exists():
+            for log in ("-wal", "-shm", ""):  # they belong to it by name, and to no other file
+                with contextlib.suppress(FileNotFoundError):
+                    path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
+        fsync_folder(path.parent)
     return aside, fault
+
+
+def salvaged(path: Path) -> None:
+    """What could be read of the broken ledger is in the new one, durably. Raises MachineError."""
+    with machine_errors(path):
+        marker(path).unlink(missing_ok=True)
+        fsync_folder(path.parent)
+
+
+def read_through(path: Path) -> None:
+    """Raises MachineError where the disk does not give the file back: then nobody can say what is wrong with it."""
+    try:
+        with machine_errors(path), path.open("rb") as file:
+            while file.read(2**20):
+                pass
+    except MachineError as error:
+        raise MachineError(error.message, hint=error.hint or _DISK) from error
+
+
+def _marked(path: Path) -> tuple[str, str]:
+    """Under which name a broken file is being set aside, "" for none; and what is wrong with it, "" for nothing."""
+    with machine_errors(path):
+        try:
+            name, _, fault = marker(path).read_text(encoding="utf-8").partition("\n")
+        except FileNotFoundError:
+            return "", ""
+    # It may be half written.
+    whole = re.fullmatch(rf"{re.escape(path.stem)}\.aside-\d+{re.escape(path.suffix)}", name)
+    return name if whole else "", fault or "found corrupt by an earlier run"
+
+
+def _free_name(path: Path) -> str:
+    number = 1
+    while path.with_name(name := f"{path.stem}.aside-{number}{path.suffix}").exists():
+        number += 1
+    return name
 
 
 def migrate(connection: sqlite3.Connection, to: int | None = None) -> None:
