@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from desks import COST, answer, desk, line, rejection, request, route
-from docreduce.desk import Ask, Desk, Ledger, Out, Ticket
+from docreduce.desk import Ask, BatchRow, Desk, Ledger, Out, Ticket
+from docreduce.desk.ledger import Booked
 from docreduce.values import Cause, Completion, Failure
+from ledgers import attempt, reserve
 
 ASKED = replace(route(), batch=True)
 KEY = request().key
@@ -69,6 +71,7 @@ def test_what_is_out_is_asked_under_the_ticket_it_has_and_reserved_once(ledger: 
     assert (decides.budget.reserved, decides.budget.charged) == (0, COST)
     assert ticket not in decides.out
     assert KEY in decides.known({KEY: request()})
+    assert sent(decides).id != ticket.id, "asked anew, it goes out anew"
 
 
 def test_what_is_still_out_keeps_its_money_and_its_ticket_for_whoever_asks_next(ledger: Ledger) -> None:
@@ -103,7 +106,7 @@ def test_what_nobody_asks_for_any_more_is_booked_all_the_same(ledger: Ledger) ->
     assert (decides.budget.reserved, decides.budget.charged, len(decides.out)) == (0, 2 * COST, 0)
     assert ledger.carried("job").charged_pusd == 0, "no run of the job has begun"
     assert KEY in decides.known({KEY: request()})
-    assert not decides.lines[0].full
+    assert decides.lines[0].unbooked == 0
     assert ledger.samples(ASKED.endpoint, "m") == [], "of a stand-in nothing is learned"
 
 
@@ -117,3 +120,30 @@ def test_what_this_run_sent_itself_stays_out_under_its_own_ticket(ledger: Ledger
     again = sent(decides)
     assert (again.id, again.key, again.document_id, again.attempt) == (ticket.id, KEY, "doc", 1)
     assert (again.bound_pusd, again.route, again.started_at) == (ticket.bound_pusd, ASKED, 0.0)
+
+
+def test_the_ledger_keeps_batches_from_before_they_are_sent_until_the_last_answer_is_booked(ledger: Ledger) -> None:
+    row = BatchRow(
+        token="t", endpoint="e", model="m", setting="s", asked="{}", service_id=None, state="submitting",
+        submitted_at=5.0, calls=2,
+    )  # fmt: skip
+    first, second = reserve(ledger, "a"), reserve(ledger, "b")
+    ledger.batches.begin(row, [(first.id, 20, 40), (second.id, 21, 41)])
+    ledger.batches.begin(replace(row, token="u", submitted_at=1.0), [(reserve(ledger, "c").id, 1, 2)])
+    assert [each.token for each in ledger.batches.rows()] == ["u", "t"]
+    assert ledger.batches.known_ids() == set()
+    ledger.batches.sent("t", "service-1")
+    assert ledger.batches.known_ids() == {"service-1"}
+    assert [(each.state, each.service_id) for each in ledger.batches.rows()] == [
+        ("submitting", None),
+        ("out", "service-1"),
+    ]
+    left = {each.id: (each.token, each.tokens, each.bytes, each.bound_pusd) for each in ledger.batches.out()}
+    assert left[first.id] == ("t", 20, 40, 100)
+    assert left[second.id] == ("t", 21, 41, 100)
+    ledger.batches.never_sent("u")
+    ledger.commit([], [Booked(reserved=first, attempt=attempt("a"))])
+    assert [each.id for each in ledger.batches.out()] == [second.id]
+    ledger.commit([], [Booked(reserved=second, attempt=attempt("b"))])
+    assert (ledger.batches.out(), ledger.batches.rows()) == ([], [])
+    assert ledger.batches.known_ids() == {"service-1"}

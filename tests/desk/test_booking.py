@@ -11,7 +11,7 @@ import pytest
 from desks import BOUND, COST, answer, desk, line, play, rejection, request, route
 from docreduce.desk import Ask, Ledger, Ticket
 from docreduce.desk import desk as desk_module
-from docreduce.desk.booking import MOST_THOUGHT, misstated
+from docreduce.desk.booking import MOST_THOUGHT, TEMPLATE_TOKENS, misstated
 from docreduce.settings import LimitSettings
 from docreduce.values import Answer, Cause, Completion, Decision, Failure, Reply, Usage
 
@@ -88,6 +88,37 @@ def test_the_cap_says_what_the_next_call_could_cost_and_what_is_left(ledger: Led
     assert decides.halted.message.endswith(
         "it is bounded by 0.010000 USD, and 0.002000 USD are left",
     )
+
+
+@pytest.mark.parametrize(("over", "stated"), [(0, None), (1, "too much")])
+def test_a_request_is_no_more_tokens_than_its_bytes_its_schema_twice_and_a_template(
+    ledger: Ledger, over: int, stated: str | None
+) -> None:
+    asked = request("é" * 50, schema="x" * 300)
+    most = TEMPLATE_TOKENS + 100 + 2 * 300
+    decides = desk(ledger)
+    decides.turn([], [Ask(asked.key, asked, "doc")], 0.0)
+    ticket = decides.take(0.0)
+    assert isinstance(ticket, Ticket)
+    assert misstated(ticket, answer(usage=Usage(input_tokens=most + over, output_tokens=5))) == stated
+
+
+def test_so_many_answers_may_wait_for_the_disk_and_no_more(ledger: Ledger) -> None:
+    at = line(concurrency=16)
+    decides = desk(ledger, at)
+    decides.turn([], [Ask(each.key, each, "doc") for each in map(request, range(40))], 0.0)
+    replies = []
+    for now in range(40):
+        ticket = decides.take(float(now))
+        if not isinstance(ticket, Ticket):
+            break
+        decides.arrived(ticket, answer(), float(now))
+        replies.append((ticket, answer(), 1.0))
+    assert len(replies) == at.limiter.window + max(2, at.limiter.window // 4)
+    assert (at.full, decides.bound()) == (True, "ledger")
+    decides.turn(replies[:1], [], 50.0)
+    assert not at.full
+    assert isinstance(decides.take(50.0), Ticket)
 
 
 # --- what is learned ----------------------------------------------------------------------------------------------
@@ -222,6 +253,7 @@ def test_trouble_says_the_newest_failure_and_how_often_it_failed(ledger: Ledger)
         (Cause.CONNECTION, "said connection (1 try)"),
         (Cause.SERVER_ERROR, "said server_error (2 tries)"),
         (None, None),
+        (Cause.CONNECTION, "said connection (1 try)"),
     ):
         ticket = decides.take(0.0)
         assert isinstance(ticket, Ticket)

@@ -140,3 +140,17 @@ def test_what_failed_before_and_after_a_time_without_calls_counts_together(ledge
     assert isinstance(decides.take(530.0), Ticket)
     assert at.failing_since == 500.0
     assert at.patience_left_s(530.0) == 20.0
+
+
+def test_a_line_that_fails_for_too_long_is_closed_at_a_failure_also_while_another_answers(ledger: Ledger) -> None:
+    first, second = line(route("a"), give_up_s=50.0), line(route("b"))
+    decides = desk(ledger, first, second)
+    asks = [Ask(request(n).key, request(n), "doc") for n in range(2)]
+    decides.turn([], asks, 0.0)
+    for now in (1.0, 60.0):
+        ticket = decides.take(now)
+        assert isinstance(ticket, Ticket)
+        assert (ticket.route.model, first.closed) == ("a", None)
+        decides.arrived(ticket, rejection(Cause.SERVER_ERROR), now)
+    assert first.closed is not None
+    assert (first.closed.cause, second.closed, decides.halted) == (Cause.UNREACHABLE, None, None)

@@ -1,58 +1,91 @@
-"""An answer of nothing but thoughts: how often it is asked for, and what the next run knows of it."""
+"""Whether a call is asked again, and when."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from desks import answer, desk, play, rejection, request
-from docreduce.desk import Ledger, Ticket
-from docreduce.values import Cause, Completion, Failure, Reply
+from desks import answer, desk, line, rejection, request, route
+from docreduce.desk import Ask, Ledger, Line, Ticket
+from docreduce.desk.retries import again_s, counts
+from docreduce.desk.routing import Call, Routing
+from docreduce.values import Cause, Decision, Rejection
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path / "ledger.sqlite") as opened:
-        opened.begin_run("run", "job", "0", 0.0)
-        yield opened
+def ticket(tmp_path: Path) -> Ticket:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        decides = desk(ledger, line())
+        decides.turn([], [Ask(request().key, request(), "doc")], 0.0)
+        found = decides.take(0.0)
+        assert isinstance(found, Ticket)
+        return found
 
 
-def says(*replies: Reply) -> Callable[[Ticket, float], Reply]:
-    """These in turn, then the last of them for ever."""
-    left = list(replies)
-    return lambda ticket, now: left.pop(0) if len(left) > 1 else left[0]
+def again(ticket: Ticket, reply: Rejection, call: Call, at: Line | None = None, most: int = 3) -> float | None:
+    at = at or line(ticket.route)
+    return again_s(replace(ticket, route=at.route), reply, call, Routing([at]), most, 0.0)
 
 
-MUTE = rejection(Cause.EMPTY, billing="unknown", chars=4000)
+@pytest.mark.parametrize(("started", "goes_on"), [(164.0, True), (165.0, False)])
+def test_a_call_that_is_rate_limited_is_asked_until_its_attempts_span_the_longest_window(
+    ticket: Ticket, started: float, goes_on: bool
+) -> None:
+    call = Call(attempts=9, counted=9, began=100.0)
+    late = replace(ticket, started_at=started)
+    wait_s = again(late, rejection(Cause.RATE_LIMITED, retry_after_s=2.0), call)
+    assert wait_s == (2.0 if goes_on else None)
+    assert again(late, rejection(Cause.TIMEOUT), call) is None
+
+
+@pytest.mark.parametrize(("counted", "goes_on"), [(2, True), (3, False)])
+def test_a_call_has_its_attempts_and_no_more(ticket: Ticket, counted: int, goes_on: bool) -> None:
+    wait_s = again(ticket, rejection(Cause.TIMEOUT), Call(attempts=counted, counted=counted, began=0.0))
+    assert (wait_s is not None) == goes_on
+
+
+@pytest.mark.parametrize(("attempts", "goes_on"), [(99, True), (100, False)])
+def test_where_failures_are_the_services_a_call_is_still_asked_a_hundred_times_at_most(
+    ticket: Ticket, attempts: int, goes_on: bool
+) -> None:
+    wait_s = again(ticket, rejection(Cause.SERVER_ERROR), Call(attempts=attempts, counted=0, began=0.0))
+    assert (wait_s is not None) == goes_on
 
 
 @pytest.mark.parametrize(
-    ("replies", "sent"),
-    [
-        ((MUTE,), 2),
-        ((rejection(Cause.SERVER_ERROR), rejection(Cause.SERVER_ERROR), MUTE), 4),
-        ((MUTE, rejection(Cause.SERVER_ERROR), MUTE), 3),
-        ((rejection(Cause.EMPTY, billing="unknown"),), 6),
-    ],
+    ("attempts", "stated_s", "wait_s"), [(1, None, 1.0), (3, None, 4.0), (9, None, 30.0), (1, 7.0, 7.0), (9, 7.0, 30.0)]
 )
-def test_an_answer_of_nothing_but_thoughts_is_asked_for_once_more_and_an_empty_one_as_often_as_others(
-    ledger: Ledger, replies: tuple[Reply, ...], sent: int
+def test_calls_of_a_batch_wait_alike_so_that_they_go_out_together(
+    ticket: Ticket, attempts: int, stated_s: float | None, wait_s: float
 ) -> None:
-    assert len(play(desk(ledger, max_attempts=6), [request()], says(*replies)).sent) == sent
+    at = line(replace(route(), batch=True))
+    reply = rejection(Cause.SERVER_ERROR, retry_after_s=stated_s)
+    assert again(ticket, reply, Call(attempts=attempts, counted=1, began=0.0), at, most=99) == wait_s
 
 
-def test_nothing_but_thoughts_twice_stands_until_it_is_to_be_asked_again(ledger: Ledger) -> None:
-    decides = desk(ledger)
-    played = play(decides, [request()], says(MUTE))
-    (outcome,) = played.outcomes.values()
-    assert isinstance(outcome, Failure)
-    for retry, known in (("never", played.outcomes), ("transient", played.outcomes), ("all", {})):
-        decides.retry = retry
-        assert decides.known({request().key: request()}) == known
+def test_a_wait_without_a_word_of_the_service_is_drawn_and_bounded(ticket: Ticket) -> None:
+    call = Call(attempts=12, counted=1, began=0.0)
+    waits = [again(ticket, rejection(Cause.RATE_LIMITED), call, most=99) or 0.0 for _ in range(50)]
+    assert all(0 <= each <= 30 for each in waits)
+    assert max(waits) > 5
+    accidents = [again(ticket, rejection(Cause.CONNECTION), call, most=99) or 0.0 for _ in range(50)]
+    assert max(accidents) <= 0.5, "one failure says nothing of the service"
 
 
-def test_thoughts_and_then_an_answer_are_an_answer_to_the_next_run_too(ledger: Ledger) -> None:
-    decides = desk(ledger)
-    play(decides, [request()], says(MUTE, answer()))
-    assert isinstance(decides.known({request().key: request()})[request().key], Completion)
+def test_an_attempt_counts_unless_the_whole_service_failed_or_it_is_asked_another_way() -> None:
+    at = line()
+    assert counts(answer(), at, 0.0)
+    assert counts(rejection(Cause.SERVER_ERROR), at, 0.0)
+    assert not counts(rejection(Cause.BAD_REQUEST, Decision.AGAIN), at, 0.0)
+    for _ in range(8):
+        lease = at.limiter.lease(10, 0.0)
+        if isinstance(lease, int | float):
+            break
+        at.limiter.settle(lease, 0.0, rejection(Cause.RATE_LIMITED, http_status=429, retry_after_s=9.0))
+    assert at.limiter.paused_until(1.0) is not None
+    assert not counts(rejection(Cause.SERVER_ERROR), at, 1.0)
+    assert counts(rejection(Cause.TIMEOUT), at, 1.0)
+    flex = line(route(service_tier="flex"))
+    assert not counts(rejection(Cause.OVERLOADED), flex, 0.0)
+    assert counts(rejection(Cause.SERVER_ERROR), flex, 0.0)
