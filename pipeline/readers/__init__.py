@@ -62,6 +62,7 @@ __all__ = [
     "UniqueIds",
     "Unread",
     "close_sandboxes",
+    "content_of",
     "discover",
     "evidence_pages",
     "left_out",
@@ -84,17 +85,31 @@ def read(
     skipped: Counter[str] | None = None,
     pinned: pa.Schema | None = None,
     blocks: Blocks | None = None,
+    only: str | None = None,
 ) -> Iterator[Document | Unread]:
     """The documents of a file in order: one, one a row of a table, or those of all files in it, streamed. `pinned`: the
     types that kept columns of tables had in earlier runs; `blocks`: which of a table's blocks of rows to read, all if
-    None.
+    None. `only`: the place of a file inside it (`a.zip!/b.pdf`), beside which no other is opened.
 
     Raises nothing for what a file does, MachineError where the machine is at its end: a document that cannot be read
     comes as Unread, and so does the rest of a table or an archive that breaks off. What is left out of an archive or of
     a mail's attachments is counted in `skipped` by reason, as `discover` counts what it leaves out of a folder. Blocks,
     so pull it from a thread. Closing it early frees the file and ends a child process."""
-    reading = _Reading(settings, skipped if skipped is not None else Counter(), pinned, blocks)
-    yield from reading.address(source) if is_address(source) else reading.file(Path(source), shown(source))
+    reading = _Reading(settings, skipped if skipped is not None else Counter(), pinned, blocks, only)
+    yield from reading.source(source)
+
+
+def content_of(source: str, settings: InputSettings, place: str, document_id: str) -> bytes:
+    """The bytes of the file that a document was read from: `place` is that of `source`, or of a file inside it.
+
+    Raises DocumentError where they are not there any more."""
+    seeking = _Seeking(settings, Counter(), only=place, document_id=document_id)
+    for each in seeking.source(source):
+        if seeking.found is not None:
+            return seeking.found
+        if isinstance(each, Unread):
+            raise each.error
+    raise DocumentError(f"{place} is not there any more")
 
 
 def read_all(
@@ -123,6 +138,7 @@ class _Reading:
     skipped: Counter[str]
     pinned: pa.Schema | None = None
     blocks: Blocks | None = None
+    only: str | None = None
     options: ReadOptions = field(init=False)
     selection: Selection = field(init=False)
 
@@ -137,6 +153,10 @@ class _Reading:
             max_bytes=given.max_document_mb * MEGABYTE,
         )
         self.selection = Selection(given)
+
+    def source(self, source: str) -> Iterator[Document | Unread]:
+        """The documents of a file, or of an object at an address."""
+        yield from self.address(source) if is_address(source) else self.file(Path(source), shown(source))
 
     def address(self, source: str) -> Iterator[Document | Unread]:
         """The documents of an object in a store, fetched first."""
@@ -225,6 +245,8 @@ class _Reading:
     def member(self, name: str, content: bytes | DocumentError, uri: str, nesting: int) -> Iterator[Document | Unread]:
         """The documents of a file inside another one."""
         place = f"{uri}!/{shown(name)}"
+        if self.only is not None and not f"{self.only}!/".startswith(f"{place}!/"):
+            return
         if isinstance(content, DocumentError):
             yield Unread(id=content_id(name), uri=place, media_type=_UNKNOWN, error=content)
             return
@@ -273,6 +295,21 @@ class _Reading:
                 self.skipped["nested too deep"] += 1
             elif self.wanted(attachment.name):
                 yield from self.member(attachment.name, attachment.content, uri, nesting)
+
+
+@dataclass(slots=True)
+class _Seeking(_Reading):
+    """Of the document with this id at `only` the bytes, which are not read."""
+
+    document_id: str = ""
+    found: bytes | None = field(init=False, default=None)
+
+    def document(self, raw: bytes, uri: str, known: FileFormat, nesting: int) -> Iterator[Document | Unread]:
+        if uri == self.only and content_id(f"{known.name} {known.version}", raw) == self.document_id:
+            self.found = raw
+            yield Document(id=self.document_id, uri=uri, text="", media_type=known.media_type)
+            return
+        yield from _Reading.document(self, raw, uri, known, nesting)
 
 
 def _is_packed(content: bytes) -> bool:

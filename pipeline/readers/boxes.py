@@ -5,20 +5,16 @@ white space, hyphens and ligatures differ between a page and its text."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
-from docreduce.readers.base import MEGABYTE, read_bytes
-from docreduce.readers.layout import Box, characters, lines
+from docreduce.readers.layout import Box, lines, page_letters
 from docreduce.readers.sandbox import sandbox
 from docreduce.settings import InputSettings
-from docreduce.storage import fetched, is_address
 from docreduce.values.errors import DocumentError
 
 __all__ = ["PlacedBox", "Quote", "answer", "asked", "boxes_in_pdf", "quote_boxes", "understood"]
@@ -30,20 +26,16 @@ Quote: TypeAlias = tuple[int, str] | tuple[int, str, str]
 which most of it stands."""
 
 
-def quote_boxes(source: str, settings: InputSettings, quotes: Sequence[Quote]) -> list[list[PlacedBox]]:
-    """The boxes of each quote of the PDF `source`, a box a line; none where it is not found. A quote may
+def quote_boxes(raw: bytes, settings: InputSettings, quotes: Sequence[Quote]) -> list[list[PlacedBox]]:
+    """The boxes of each quote of the PDF `raw`, a box a line; none where it is not found. A quote may
     go on on the next page. Raises DocumentError for a file that cannot be read any more."""
     with sandbox(settings) as box:
-        (answer,) = box.ask("boxes", asked(source, settings, quotes))
+        (answer,) = box.ask("boxes", asked(raw, settings, quotes))
     return [[_placed(*found) for found in quote] for quote in orjson.loads(answer)]
 
 
-def asked(source: str, settings: InputSettings, quotes: Sequence[Quote]) -> bytes:
-    """What a child process is asked about quotes of the PDF `source`, a file or an object at an address. Raises
-    DocumentError for one that cannot be read any more."""
-    most = settings.max_document_mb * MEGABYTE
-    with fetched(source, most) if is_address(source) else contextlib.nullcontext(Path(source)) as path:
-        raw = read_bytes(path, most)
+def asked(raw: bytes, settings: InputSettings, quotes: Sequence[Quote]) -> bytes:
+    """What a child process is asked about quotes of a PDF."""
     password = os.environ.get(settings.password_env) if settings.password_env else None
     return orjson.dumps({"password": password, "quotes": quotes}) + b"\n" + raw
 
@@ -70,11 +62,12 @@ def boxes_in_pdf(raw: bytes, password: str | None, quotes: Sequence[Quote]) -> I
         raise DocumentError(f"the PDF cannot be read: {error}") from error
     pages: dict[int, list[tuple[str, Box]]] = {}
     with document:
+        document.init_forms()
         for number, quote, *before in quotes:
             wanted = _letters(quote)
             for page in (number, number + 1):
                 if page not in pages and 1 <= page <= len(document):
-                    pages[page] = list(_page_letters(document[page - 1]))
+                    pages[page] = list(_page_letters(document[page - 1], document.formenv))
             yield _found(number, wanted, _letters("".join(before)), pages) if wanted else []
 
 
@@ -105,12 +98,8 @@ def _letters(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
 
 
-def _page_letters(page: Any) -> Iterator[tuple[str, Box]]:
-    textpage = page.get_textpage()
-    try:
-        for letter, box in zip(*characters(textpage), strict=True):
-            for part in _letters(letter):
-                yield part, box
-    finally:
-        textpage.close()
-        page.close()
+def _page_letters(page: Any, forms: Any) -> Iterator[tuple[str, Box]]:
+    for letter, box in page_letters(page, forms):
+        for part in _letters(letter):
+            yield part, box
+    page.close()

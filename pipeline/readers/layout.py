@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from docreduce.readers.bidi import has_rtl, relaid
+from docreduce.readers.fields import Field, fields_of
 
-__all__ = ["Box", "characters", "lines", "page_text"]
+__all__ = ["Box", "characters", "lines", "page_letters", "page_text"]
 
 Box = tuple[float, float, float, float]
 
@@ -31,11 +32,6 @@ _MAX_CROSSING = 0.2
 _GAP_HEIGHTS = 1.2
 """White space wider than that many line heights parts two pieces of a line; justified words are less far apart."""
 
-_BUTTON, _RADIO, _CHECKBOX, _SIGNATURE = 1, 3, 2, 7  # FPDF_FORMFIELD_*
-_LINK, _POPUP, _WIDGET, _FREE_TEXT = 2, 16, 20, 3  # FPDF_ANNOT_*
-_HIDDEN = 2 | 32  # hidden, not shown on screen: PDF 32000-1, table 165
-_PASSWORD = 1 << 13
-
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
@@ -47,19 +43,19 @@ class _Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
-    """What a form's field or a note says, and where."""
+class _Inserted:
+    """Words of a field, where they stand in the page's text."""
 
-    text: str
+    at: int
+    words: str
     box: Box
-    is_box: bool = False  # it stands before its label
 
 
 def page_text(page: Any, forms: Any) -> str:
     """The text of a page, lines apart by \\r\\n or \\n. Raises PdfiumError for a damaged page."""
     textpage = page.get_textpage()
     try:
-        fields = list(_fields(page, forms))
+        fields = list(fields_of(page, forms))
         rects = list(_rects(textpage))
         zigzag = _is_zigzag(rects)
         plain = str(textpage.get_text_range())
@@ -72,9 +68,29 @@ def page_text(page: Any, forms: Any) -> str:
             return "\n".join(_with(text, piece.start, piece.end, inserted).strip() for piece in ordered)
         if not fields:
             return relaid(text, boxes) if has_rtl(plain) else _tabbed(plain, textpage, rects)
-        return _with(text, 0, len(text), inserted) if text else "".join(words for _, words in inserted)
+        return _with(text, 0, len(text), inserted) if text else "".join(each.words for each in inserted)
     finally:
         textpage.close()
+
+
+def page_letters(page: Any, forms: Any) -> Iterator[tuple[str, Box]]:
+    """The characters of a page with their boxes, in the order of `page_text`; those of a field have the field's."""
+    textpage = page.get_textpage()
+    try:
+        text, boxes = characters(textpage)
+        pieces = list(_pieces(text, boxes))
+        inserted = _placed(list(fields_of(page, forms)), pieces, len(text))
+        spans = [(0, len(text))]
+        if _is_zigzag(list(_rects(textpage))):
+            spans = [(piece.start, piece.end) for piece in _by_columns(pieces)]
+    finally:
+        textpage.close()
+    for start, end in spans:
+        for part in _parts(start, end, inserted) if text else inserted:
+            if isinstance(part, slice):
+                yield from zip(text[part], boxes[part], strict=True)
+            else:
+                yield from ((letter, part.box) for letter in part.words)
 
 
 def _in_cells(a: Box, b: Box) -> bool:
@@ -229,68 +245,10 @@ def _by_columns(pieces: Sequence[_Piece]) -> list[_Piece]:
     return ordered
 
 
-def _fields(page: Any, forms: Any) -> Iterator[_Field]:
-    """The values of a page's form and its notes."""
-    import pypdfium2.raw as pdfium
-
-    for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
-        annotation = pdfium.FPDFPage_GetAnnot(page, index)
-        if not annotation:
-            continue
-        try:
-            kind, rect = pdfium.FPDFAnnot_GetSubtype(annotation), pdfium.FS_RECTF()
-            if kind in (_LINK, _POPUP) or pdfium.FPDFAnnot_GetFlags(annotation) & _HIDDEN:
-                continue
-            if not pdfium.FPDFAnnot_GetRect(annotation, rect):
-                continue
-            box = (rect.left, min(rect.bottom, rect.top), rect.right, max(rect.bottom, rect.top))
-            if kind == _WIDGET:
-                yield from _widget(annotation, forms, box)
-                continue
-            words = _string(pdfium.FPDFAnnot_GetStringValue, annotation, b"Contents").strip()
-            if words:
-                yield _Field(words if kind == _FREE_TEXT else f"[note: {words}]", box)
-        finally:
-            pdfium.FPDFPage_CloseAnnot(annotation)
-
-
-def _widget(annotation: Any, forms: Any, box: Box) -> Iterator[_Field]:
-    import pypdfium2.raw as pdfium
-
-    kind = pdfium.FPDFAnnot_GetFormFieldType(forms, annotation) if forms else 0
-    if kind in (_CHECKBOX, _RADIO):
-        ticked = bool(pdfium.FPDFAnnot_IsChecked(forms, annotation)) or _is_on(annotation)
-        signs = ("[ ]", "[x]") if kind == _CHECKBOX else ("( )", "(x)")
-        yield _Field(signs[ticked], box, is_box=True)
-    elif kind not in (0, _BUTTON, _SIGNATURE) and not pdfium.FPDFAnnot_GetFormFieldFlags(forms, annotation) & _PASSWORD:
-        value = _string(pdfium.FPDFAnnot_GetFormFieldValue, forms, annotation).strip()
-        if value:
-            yield _Field(value, box)
-
-
-def _is_on(annotation: Any) -> bool:
-    """Whether a box's own state is another than Off, for one that pdfium does not know how to draw."""
-    import pypdfium2.raw as pdfium
-
-    return _string(pdfium.FPDFAnnot_GetStringValue, annotation, b"AS") not in ("", "Off")
-
-
-def _string(function: Any, *given: Any) -> str:
-    """What a function of pdfium writes into a buffer of UTF-16."""
-    length = function(*given, None, 0)
-    if length <= 2:
-        return ""
-    buffer = ctypes.create_string_buffer(length)
-    import pypdfium2.raw as pdfium
-
-    function(*given, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), length)
-    return buffer.raw[: length - 2].decode("utf-16-le", "replace").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _placed(fields: Sequence[_Field], pieces: Sequence[_Piece], length: int) -> list[tuple[int, str]]:
-    """(where in the text, words) of each field: after what stands left of it in its line, before what stands right of
+def _placed(fields: Sequence[Field], pieces: Sequence[_Piece], length: int) -> list[_Inserted]:
+    """The words of each field: after what stands left of it in its line, before what stands right of
     a box, else on a line of its own below what stands above it."""
-    found: list[tuple[int, bool, float, str]] = []
+    found: list[tuple[int, bool, float, str, Box]] = []
     for field in sorted(fields, key=lambda field: (-field.box[3], field.box[0])):
         line = [piece for piece in pieces if _overlap(piece.box, field.box) > 0.5]
         lefts = [
@@ -301,23 +259,31 @@ def _placed(fields: Sequence[_Field], pieces: Sequence[_Piece], length: int) -> 
         ]
         left, right = (min(side, key=lambda pair: pair[0], default=None) for side in (lefts, rights))
         if right and field.is_box and (not left or right[0] <= left[0]):
-            found.append((right[1].start, False, field.box[0], f"{field.text} "))
+            found.append((right[1].start, False, field.box[0], f"{field.text} ", field.box))
         elif left:
-            found.append((left[1].end, False, field.box[0], f" {field.text}"))
+            found.append((left[1].end, False, field.box[0], f" {field.text}", field.box))
         else:
             above = [piece for piece in pieces if piece.box[1] >= field.box[3] - 1]
             below = min(above, key=lambda piece: piece.box[1], default=None)
             at = below.end if below else (length if not pieces else pieces[0].start)
-            found.append((at, True, -field.box[3], f"\n{field.text}" if below or not pieces else f"{field.text}\n"))
-    return [(at, words) for at, *_, words in sorted(found, key=lambda each: each[:3])]
+            words = f"\n{field.text}" if below or not pieces else f"{field.text}\n"
+            found.append((at, True, -field.box[3], words, field.box))
+    return [_Inserted(at, words, box) for at, *_, words, box in sorted(found, key=lambda each: each[:3])]
 
 
-def _with(text: str, start: int, end: int, inserted: Sequence[tuple[int, str]]) -> str:
-    """Characters `start` up to `end` with the words inserted there: those that begin with white space stand after a
-    piece, the others before one."""
-    parts, at = [], start
-    for place, words in inserted:
-        if start < place <= end if words[0] in " \n" else start <= place < end:
-            parts += [text[at:place], words]
-            at = place
-    return "".join([*parts, text[at:end]])
+def _with(text: str, start: int, end: int, inserted: Sequence[_Inserted]) -> str:
+    """Characters `start` up to `end` of the text with the words inserted there."""
+    parts = _parts(start, end, inserted)
+    return "".join(text[part] if isinstance(part, slice) else part.words for part in parts)
+
+
+def _parts(start: int, end: int, inserted: Sequence[_Inserted]) -> Iterator[slice | _Inserted]:
+    """Characters `start` up to `end` and the words inserted there, in order: those that begin with white space stand
+    after a piece, the others before one."""
+    at = start
+    for each in inserted:
+        if start < each.at <= end if each.words[0] in " \n" else start <= each.at < end:
+            yield slice(at, each.at)
+            yield each
+            at = each.at
+    yield slice(at, end)

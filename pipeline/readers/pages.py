@@ -45,8 +45,8 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that bears words: its number, and its picture as PNG with its size in pixels; None where it had no place
-    any more among the pictures."""
+    """A page that bears words, and where on it: its number, and its picture as PNG with its size in pixels; None where
+    it had no place any more among the pictures."""
 
     number: int
     spots: tuple[Spot, ...]
@@ -55,12 +55,12 @@ class Page:
     png: bytes | None
 
 
-def evidence_pages(source: str, settings: InputSettings, quotes: Sequence[Quote]) -> list[Page]:
-    """The pages of the PDF `source` on which quotes stand, in their order. From the one after MOST_PAGES on, or where
-    pictures together have more than 12 MB, they come without a picture. Raises DocumentError for a file that cannot be
-    read or drawn any more."""
+def evidence_pages(raw: bytes, settings: InputSettings, quotes: Sequence[Quote]) -> list[Page]:
+    """The pages of the PDF `raw` on which quotes stand, in their order; of words that are in a picture there, or drawn
+    in another order, without a spot. From the one after MOST_PAGES on, or where pictures together have more than 12 MB,
+    they come without a picture. Raises DocumentError for a file that cannot be read or drawn any more."""
     with sandbox(settings) as box:
-        parts = list(box.ask("pages", asked(source, settings, quotes)))
+        parts = list(box.ask("pages", asked(raw, settings, quotes)))
     heads = map(orjson.loads, parts[::2])
     return [
         Page(head["number"], tuple(Spot(*spot) for spot in head["spots"]), head["width"], head["height"], png or None)
@@ -76,13 +76,14 @@ def answers(payload: bytes) -> Iterator[bytes]:
     raw, password, quotes = understood(payload)
     boxes: dict[int, list[tuple[int, PlacedBox]]] = {}
     for index, found in enumerate(boxes_in_pdf(raw, password, quotes)):
+        boxes.setdefault(quotes[index][0], [])
         for box in found:
             boxes.setdefault(box[0], []).append((index, box))
     left = _MOST_BYTES
     try:
         with pypdfium2.PdfDocument(raw, password=password) as document:
             document.init_forms()
-            for at, number in enumerate(sorted(boxes)):
+            for at, number in enumerate(sorted(each for each in boxes if 1 <= each <= len(document))):
                 page = document[number - 1]
                 picture, size = _drawn(page) if at < MOST_PAGES and left > 0 else (b"", (0, 0))
                 picture = picture if len(picture) <= left else b""

@@ -113,8 +113,6 @@ def format_of(path: str, head: bytes, members: Callable[[], Sequence[str]]) -> F
     """The format of a file whose content, unpacked, begins with `head`; `members` lists what a ZIP container holds.
     What is unknown is tried as text."""
     named = _BY_EXTENSION.get(extension_of(path))
-    if b"%PDF-" in head[:1024]:  # junk before it is common, and viewers take it
-        return pdf.FORMAT
     for magic, known in _MAGIC:
         if head.startswith(magic):
             return known
@@ -122,6 +120,8 @@ def format_of(path: str, head: bytes, members: Callable[[], Sequence[str]]) -> F
         return _container(named, head, members)
     if head[257:262] == b"ustar":
         return archive.TAR
+    if b"%PDF-" in head[:1024]:  # junk before it is common, and viewers take it; an archive may begin with one
+        return pdf.FORMAT
     if named:
         return xhtml.FORMAT if named is html.FORMAT and xhtml.is_xhtml(head) else named
     return _by_text(head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from docreduce.results.schema import DOCUMENTS
+from docreduce.storage import is_address
 from docreduce.values.errors import JobError
 from docreduce.values.money import PICO
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["OURS", "answered", "place", "pusd_of", "read_manifest", "run_folder", "table"]
+__all__ = ["OURS", "answered", "place", "plain_id", "pusd_of", "read_manifest", "run_folder", "source_of", "table"]
 
 OURS = frozenset({"document_id", "uri", "item", "status", "error", "cost_usd"})
 """Columns of every records table."""
@@ -55,6 +57,20 @@ def place(row: Mapping[str, Any]) -> str:
     """A document as people name it: its file, and the row in it."""
     uri, number = row["uri"], row.get("row")
     return str(uri) if number is None or f"#{number}" in str(uri) else f"{uri}#{number}"
+
+
+def source_of(uri: str) -> str:
+    """The file, or the object at an address, that a document is in: itself, or what stands before a `!/`."""
+    parts = uri.split("!/")
+    if is_address(uri):
+        return parts[0]
+    wholes = ("!/".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((each for each in wholes if Path(each).is_file()), parts[0])
+
+
+def plain_id(document_id: str) -> str:
+    """The id of what a document holds, without what parts it from equal ones in a run."""
+    return re.sub(r"(~\d+)+$", "", document_id)
 
 
 def pusd_of(amount: Decimal | None) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docreduce.readers import Page, evidence_pages
-from docreduce.report.folder import read_manifest
+from docreduce.readers import Page, content_of, evidence_pages
+from docreduce.report.folder import plain_id, read_manifest, source_of
 from docreduce.settings import InputSettings
 from docreduce.values.errors import DocreduceError
 
@@ -28,6 +28,11 @@ class Sheets:
     placed: frozenset[int] = frozenset()
     said: str = ""
 
+    @property
+    def numbers(self) -> set[int]:
+        """Of the pages that are shown."""
+        return {page["number"] for page in self.pages}
+
 
 def sheets(
     run_dir: Path, document: Mapping[str, Any], text: str | None, evidence: Sequence[Mapping[str, Any]]
@@ -42,22 +47,29 @@ def sheets(
     quotes = list(zip((each["page"] for each in asked), words, before, strict=True))
     try:
         stated = read_manifest(run_dir).get("input") or {}
-        settings = InputSettings.model_validate({**stated, "paths": [document["uri"]]})
-        found = evidence_pages(document["uri"], settings, quotes) if quotes else []
+        place = str(document["uri"])
+        source = source_of(place)
+        settings = InputSettings.model_validate({**stated, "paths": [source]})
+        raw = content_of(source, settings, place, plain_id(document["document_id"])) if quotes else b""
+        found = evidence_pages(raw, settings, quotes) if quotes else []
     except (DocreduceError, ValueError) as error:
         return Sheets(said=f"Its pages cannot be shown: {error}. Its text stands below.")
     shown = [page for page in found if page.png]
     placed = frozenset(asked[spot.quote]["number"] for page in shown for spot in page.spots)
     numbered: set[int] = set()
     pages = [_page(page, asked, words, numbered) for page in shown]
-    return Sheets(pages, placed, _said(len(found) - len(shown), len(asked), len(placed)))
+    return Sheets(pages, placed, _said(found, [each["page"] for each in asked], len(placed)))
 
 
-def _said(without: int, asked: int, placed: int) -> str:
-    said = f"{without:,} more pages bear evidence and are not shown, to keep this page small. " if without else ""
-    if placed < asked:
-        said += f"{asked - placed:,} of {asked:,} passages have no box on a page shown: they lead to the text."
-    return said.strip()
+def _said(found: Sequence[Page], numbers: Sequence[int], placed: int) -> str:
+    """What of the passages on pages with these `numbers` is not shown, and why."""
+    without = {page.number for page in found if not page.png}
+    said = f"{len(without):,} more pages bear evidence and are not shown, to keep this page small. " if without else ""
+    away = sum(number in without for number in numbers)
+    if unseen := len(numbers) - placed - away:
+        passages = "1 passage has" if unseen == 1 else f"{unseen:,} of {len(numbers):,} passages have"
+        said += f"{passages} no box: the words are in a picture, or drawn in another order. "
+    return said + ("What has no box leads to the text." if said else "")
 
 
 def _page(page: Page, asked: Sequence[Mapping[str, Any]], words: Sequence[str], numbered: set[int]) -> dict[str, Any]:

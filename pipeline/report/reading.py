@@ -6,11 +6,10 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docreduce.report.folder import OURS, answered, place, read_manifest, table
+from docreduce.report.folder import OURS, answered, place, plain_id, read_manifest, source_of, table
 from docreduce.report.tree import sentences, tree
 from docreduce.results.schema import DOCUMENTS, text_of
 from docreduce.values.errors import DocreduceError, JobError
@@ -144,18 +143,24 @@ def _source(document: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
     from docreduce.storage import is_address
     from docreduce.values import Document
 
-    row = document["row"]
-    path = re.sub(rf"#{row}$", "", document["uri"]) if row is not None else document["uri"]
+    row, uri = document["row"], document["uri"]
+    file = re.sub(rf"#{row}$", "", uri) if row is not None else uri
+    path = source_of(file)
     if not is_address(path) and not Path(path).is_file():
         return {"text": None, "fault": f"the source is not there any more (looked for {Path(path).absolute()})"}
+    found = None
     try:
         settings = InputSettings.model_validate({**stated, "paths": [path]})
-        found = next(islice(read(path, settings), row or 0, None), None)
+        for each in read(path, settings, only=file):
+            if (each.uri, each.row) == (uri, row):
+                found = each
+                if each.id in (document["document_id"], plain_id(document["document_id"])):
+                    break  # of files in a file, two may have one name
     except (DocreduceError, ValueError) as error:
         return {"text": None, "fault": f"the source cannot be read again: {error}"}
     if not isinstance(found, Document):
         return {"text": None, "fault": None if document["status"] == "failed" else "the source cannot be read any more"}
-    if found.id != re.sub(r"(~\d+)+$", "", document["document_id"]) and found.id != document["document_id"]:
+    if found.id not in (document["document_id"], plain_id(document["document_id"])):
         return {"text": None, "fault": "the source, or how it is read, has changed since this run"}
     return {"text": found.text, "fault": None}
 

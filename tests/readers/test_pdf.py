@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,28 @@ def test_a_pdf_is_known_by_its_content_also_in_gzip_and_under_another_name(tmp_p
     found = read_all(tmp_path)
     assert [(d.text, d.media_type) for d in found] == [("text", "application/pdf")] * 2
     assert found[0].id == found[1].id
+
+
+def test_an_archive_that_begins_with_a_pdf_is_an_archive(tmp_path: Path, read_all: Any) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf("of a"))
+    (tmp_path / "b.pdf").write_bytes(pdf("of b"))
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_STORED) as packed:
+        packed.write(tmp_path / "a.pdf", "a.pdf")
+        packed.write(tmp_path / "b.pdf", "b.pdf")
+    with tarfile.open(tmp_path / "d.tar", "w") as taped:
+        taped.add(tmp_path / "b.pdf", "b.pdf")
+        taped.add(tmp_path / "a.pdf", "a.pdf")
+    (tmp_path / "junk.pdf").write_bytes(b"\n" * 500 + pdf("after junk"))
+    found = [(document.uri.removeprefix(f"{tmp_path}/"), document.text) for document in read_all(tmp_path)]
+    assert found == [
+        ("a.pdf", "of a"),
+        ("b.pdf", "of b"),
+        ("c.zip!/a.pdf", "of a"),
+        ("c.zip!/b.pdf", "of b"),
+        ("d.tar!/b.pdf", "of b"),
+        ("d.tar!/a.pdf", "of a"),
+        ("junk.pdf", "after junk"),
+    ]
 
 
 @pytest.mark.parametrize("raw", [b"%PDF-1.7\nnothing", b"%PDF-", pdf("text")[:200], b"no pdf at all"])
@@ -86,8 +110,15 @@ def test_the_values_of_a_form_and_its_notes_stand_by_their_labels(tmp_path: Path
     names = " ".join(f"{6 + i} 0 R" for i in range(len(fields)))
     forms = " ".join(f"{6 + i} 0 R" for i in range(5))
     catalog = f"/AcroForm << /Fields [{forms}] /DR << /Font << /F1 3 0 R >> >> /DA (/F1 12 Tf) >>"
-    (tmp_path / "a.pdf").write_bytes(pdf(page, extra=fields, given=[f"/Annots [{names}]"], catalog=catalog))
+    raw = pdf(page, extra=fields, given=[f"/Annots [{names}]"], catalog=catalog)
+    (tmp_path / "a.pdf").write_bytes(raw)
     (only,) = read_all(tmp_path)
+    quotes = [(1, words) for words in ("Ada Example", "in days: ninety", "allowed [x]", "900 a month", "who signs?")]
+    name, days, box, rent, note = quote_boxes(raw, InputSettings(paths=["x"]), quotes)
+    assert name == [(1, 130.0, 695.0, 300.0, 712.0)]
+    assert [round(left) for _, left, *_ in days][1:] == [160]
+    assert box[-1][3:] == (155.0, 672.0)
+    assert [each[1:] for each in (*rent, *note)] == [(72.0, 600.0, 300.0, 615.0), (400.0, 555.0, 420.0, 575.0)]
     assert only.text.splitlines() == [
         "Tenant: Ada Example",
         "Notice in days: ninety",
@@ -126,10 +157,9 @@ def test_the_rows_of_a_table_stay_rows(tmp_path: Path, read_all: Any) -> None:
     assert only.text.splitlines() == [f"Article {i}\t{i}.50\t{i} left" for i in range(12)]
 
 
-def test_quotes_are_found_on_their_pages_a_box_a_line_by_their_letters_alone(tmp_path: Path) -> None:
+def test_quotes_are_found_on_their_pages_a_box_a_line_by_their_letters_alone() -> None:
     first = drawn((72, 700, "The rent is nine hun-"), (72, 680, "dred a month."), (72, 600, "The rent is due"))
     second = drawn((90, 700, "on the first day."))
-    (tmp_path / "a.pdf").write_bytes(pdf(first, second))
     quotes = [
         (1, "rent is  nine hundred"),
         (1, "due on the first"),
@@ -138,7 +168,7 @@ def test_quotes_are_found_on_their_pages_a_box_a_line_by_their_letters_alone(tmp
         (7, "x"),
         (1, " "),
     ]
-    one, over, two, *none = quote_boxes(str(tmp_path / "a.pdf"), InputSettings(paths=["x"]), quotes)
+    one, over, two, *none = quote_boxes(pdf(first, second), InputSettings(paths=["x"]), quotes)
     assert [(page, round(bottom)) for page, _, bottom, *_ in one] == [(1, 700), (1, 680)]
     assert one[0][1] > 72  # it begins after "The"
     assert all(left < right and bottom < top for _, left, bottom, right, top in one)
@@ -147,11 +177,10 @@ def test_quotes_are_found_on_their_pages_a_box_a_line_by_their_letters_alone(tmp
     assert none == [[], [], []]
 
 
-def test_of_words_that_stand_twice_those_are_found_before_which_the_same_stands(tmp_path: Path) -> None:
+def test_of_words_that_stand_twice_those_are_found_before_which_the_same_stands() -> None:
     page = drawn((72, 700, "Paid: 40. Due on May 1."), (72, 680, "Owed: 40. Due on May 1."), (72, 660, "40"))
-    (tmp_path / "a.pdf").write_bytes(pdf(page))
     quotes = [(1, "40"), (1, "40", "Paid: "), (1, "40", "May 1.\nOwed: "), (1, "40", "Due on May 1. "), (1, "40", "x")]
-    found = quote_boxes(str(tmp_path / "a.pdf"), InputSettings(paths=["x"]), quotes)
+    found = quote_boxes(pdf(page), InputSettings(paths=["x"]), quotes)
     assert [round(box[2]) for (box,) in found] == [700, 700, 680, 660, 700]
 
 

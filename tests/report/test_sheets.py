@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from docreduce.engine.run import run_job
 from docreduce.readers import evidence_pages
 from docreduce.readers.pages import MOST_PAGES
 from docreduce.report.html import write_reading
-from docreduce.report.reading import reading
+from docreduce.report.pages import sheets
+from docreduce.report.reading import index, reading
 from docreduce.settings import InputSettings
 from docreduce.simulator import Ask
 from docreduce.values.errors import DocumentError
@@ -29,6 +32,11 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A run over one PDF whose second page bears the evidence, in red."""
     folder = tmp_path_factory.mktemp("sheets")
     (folder / "bridge.pdf").write_bytes(pdf("A title page.", RED, given=("", request.param)))
+    return extracted(folder, "bridge.pdf")
+
+
+def extracted(folder: Path, *names: str) -> Path:
+    """A run over these files of a folder, in which the bridge was closed in 1903."""
     (folder / "s.json").write_text('{"type": "object", "properties": {"year": {"type": "integer"}}}')
 
     def answers(ask: Ask) -> str:
@@ -37,7 +45,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as patch, serving(answers) as server:
         patch.setenv("OPENAI_API_KEY", "sk-test")
         tables = {
-            "input": {"paths": [str(folder / "bridge.pdf")]},
+            "input": {"paths": [str(folder / name) for name in names]},
             "model": {"provider": "openai", "name": "m", "base_url": f"{server.url}/v1", "context_window": 20_000,
                       "structured_output": "prompt"},
             "pricing": {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0},
@@ -73,24 +81,70 @@ def test_without_the_pdf_as_it_was_there_are_no_pages_and_it_is_said(run: Path, 
     assert "data:image/png" not in page
 
 
-def test_pages_past_the_most_come_without_a_picture_and_a_huge_page_with_a_small_one(tmp_path: Path) -> None:
+def test_a_pdf_in_an_archive_or_a_mail_has_its_pages_too(tmp_path: Path) -> None:
+    kept = pdf("A title page.", RED)
+    letter = EmailMessage()
+    letter["From"], letter["To"], letter["Subject"] = "a@example.org", "b@example.org", "The bridge"
+    letter.set_content("It was closed in 1903, see there.")
+    letter.add_attachment(kept, maintype="application", subtype="pdf", filename="plan.pdf")
+    with zipfile.ZipFile(tmp_path / "papers.zip", "w") as packed:
+        packed.writestr("other.txt", "It was closed in 1903, too.")
+        packed.writestr("deep/bridge.pdf", kept)
+        packed.writestr("letter.eml", bytes(letter))
+        packed.writestr("rows.csv", "id,text\n1,no\n2,It was closed in 1903.\n")
+    (tmp_path / "letter.eml").write_bytes(bytes(letter))
+    run = extracted(tmp_path, "papers.zip", "letter.eml")
+    shown = {
+        each["document"]: write_reading(run, each["document_id"]).read_text("utf-8") for each in index(run)["documents"]
+    }
+    pictures = {name.removeprefix(f"{tmp_path}/"): page.count("data:image/png;base64,") for name, page in shown.items()}
+    assert pictures == {
+        "papers.zip!/other.txt": 0,
+        "papers.zip!/deep/bridge.pdf": 1,
+        "papers.zip!/letter.eml": 0,
+        "papers.zip!/letter.eml!/plan.pdf": 1,
+        "papers.zip!/rows.csv": 0,
+        "letter.eml": 0,
+        "letter.eml!/plan.pdf": 1,
+    }
+    for name, page in shown.items():
+        assert 'href="#w-0"' in page, name  # its text is there
+        assert ('href="#b-0"' in page) == (pictures[name.removeprefix(f"{tmp_path}/")] == 1), name
+    with zipfile.ZipFile(tmp_path / "papers.zip", "w") as packed:
+        packed.writestr("deep/bridge.pdf", kept.replace(b"1903", b"1904"))
+    again = write_reading(run, "papers.zip!/deep/bridge.pdf").read_text("utf-8")
+    gone = write_reading(run, "papers.zip!/other.txt").read_text("utf-8")
+    assert "has changed since this run" in again
+    assert "cannot be read any more" in gone
+
+
+def test_a_page_whose_words_are_a_picture_is_shown_without_a_box_and_it_is_said(run: Path) -> None:
+    found = reading(run, "bridge")
+    (item,) = found["items"]
+    (row,) = item["values"][0]["evidence"]
+    text = found["source"]["text"].replace("closed in 1903", "c1osed in l9O3")
+    seen = sheets(run, found["document"], text, [row])
+    assert [(page["number"], page["boxes"]) for page in seen.pages] == [(2, [])]
+    assert (seen.placed, seen.numbers) == (frozenset(), {2})
+    assert seen.said.startswith("1 passage has no box: the words are in a picture")
+
+
+def test_pages_past_the_most_come_without_a_picture_and_a_huge_page_with_a_small_one() -> None:
     count = MOST_PAGES + 3
     huge = "/MediaBox [0 0 14400 14400]"
-    path = tmp_path / "a.pdf"
-    path.write_bytes(pdf(*(f"word {at}" for at in range(count)), given=[huge, *[""] * (count - 1)]))
-    found = evidence_pages(str(path), InputSettings(paths=["x"]), [(at + 1, "word") for at in range(count)])
+    raw = pdf(*(f"word {at}" for at in range(count)), given=[huge, *[""] * (count - 1)])
+    found = evidence_pages(raw, InputSettings(paths=["x"]), [(at + 1, "word") for at in range(count)])
     assert [page.number for page in found] == list(range(1, count + 1))
     assert [page.number for page in found if page.png is None] == [MOST_PAGES + 1, MOST_PAGES + 2, MOST_PAGES + 3]
     assert all(page.width * page.height <= 2_100_000 for page in found)
     assert all(0 < spot.left < 100 and 0 < spot.height < 5 for page in found for spot in page.spots)
 
 
-def test_a_page_that_takes_too_long_to_draw_ends_its_child_and_is_an_error(tmp_path: Path) -> None:
+def test_a_page_that_takes_too_long_to_draw_ends_its_child_and_is_an_error() -> None:
     slow = "BT /F1 10 Tf 9 9 Td (word) Tj ET " + "0 0 m 600 700 300 800 9 9 c 5 w S " * 200_000
-    (tmp_path / "a.pdf").write_bytes(pdf(slow))
     settings = InputSettings(paths=["x"], reader_timeout_s=0.5)
     with pytest.raises(DocumentError, match=r"longer than 0.5 s"):
-        evidence_pages(str(tmp_path / "a.pdf"), settings, [(1, "word")])
+        evidence_pages(pdf(slow), settings, [(1, "word")])
 
 
 @pytest.mark.server

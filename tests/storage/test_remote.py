@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 from docreduce.config import load_job
 from docreduce.engine.run import RunOptions, exit_code, run_job
-from docreduce.readers import Unread, discover, evidence_pages, quote_boxes, read
+from docreduce.readers import Unread, content_of, discover, evidence_pages, read
 from docreduce.settings import InputSettings
 from docreduce.storage import is_address, parse_address
 from docreduce.values import Document
@@ -127,13 +127,12 @@ def test_a_table_that_is_larger_than_a_document_may_be_is_read_as_a_local_one(we
     assert [isinstance(row, Document) and row.text for row in found] == ["The ferry left at nine."] * 60_000
 
 
-def test_pages_of_an_object_are_shown_as_those_of_a_file(web: str, tmp_path: Path) -> None:
-    (tmp_path / "bridge.pdf").write_bytes(PDF)
-    settings, quotes = InputSettings(paths=["x"]), [(1, "closed")]
-    assert quote_boxes(f"{web}/bridge.pdf", settings, quotes) == quote_boxes(
-        str(tmp_path / "bridge.pdf"), settings, quotes
-    )
-    (page,) = evidence_pages(f"{web}/bridge.pdf", settings, quotes)
+def test_pages_of_an_object_are_shown_as_those_of_a_file(web: str) -> None:
+    address, settings, quotes = f"{web}/bridge.pdf", InputSettings(paths=["x"]), [(1, "closed")]
+    (document,) = read(address, settings)
+    raw = content_of(address, settings, address, document.id)
+    assert raw == PDF
+    (page,) = evidence_pages(raw, settings, quotes)
     assert (page.number, len(page.spots), (page.png or b"")[:4]) == (1, 1, b"\x89PNG")
 
 
