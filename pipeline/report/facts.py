@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from docreduce.report.failures import failures
 from docreduce.report.folder import place, table
 from docreduce.report.reading import groups
-from docreduce.report.sentences import against_estimate, reasons, verdict
+from docreduce.report.sentences import against_estimate, held_back, reasons, verdict
 from docreduce.report.terminal import dollars
 from docreduce.values.errors import JobError
 
@@ -59,6 +59,7 @@ def facts(run_dir: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "dearest": _first(documents, "cost_usd"),
         "slowest": _slowest(documents, made),
         "pace": _pace(made, manifest),
+        "held_back": held_back(manifest),
         "charts": _charts(made, answered, documents, stages, manifest),
     }
 

@@ -21,6 +21,8 @@ __all__ = ["index", "reading"]
 
 _ACCEPTING = ("grounding", "accepted")
 _NAMED = ("document_id", "uri", "row", "status", "error_kind", "error", "summary")
+FIELDS = 40
+"""Of a record, in which an index looks for values."""
 INDEXED = 1000
 """Documents in an index, at most: a page that a browser opens at once."""
 
@@ -37,9 +39,9 @@ def index(run_dir: Path, limit: int = INDEXED) -> dict[str, Any]:
     if records is not None:
         fields = _fields(run_dir, records, manifest)
         firsts = records.filter(pl.col("document_id").is_in([row["document_id"] for row in rows]))
-        chosen = firsts.unique("document_id", keep="first").select("document_id", *fields[:4])
+        chosen = firsts.unique("document_id", keep="first").select("document_id", *fields[:FIELDS])
         for record in chosen.collect().to_dicts():
-            gists[record["document_id"]] = _gist(record, fields[:4])
+            gists[record["document_id"]] = _gist(record, fields[:FIELDS])
     return {
         "run_id": manifest["run_id"],
         "job": manifest["job"],
@@ -94,7 +96,9 @@ def reading(run_dir: Path, name: str) -> dict[str, Any]:
 
 
 def _gist(record: Mapping[str, Any], fields: Sequence[str]) -> str:
-    return "; ".join(f"{name}: {text_of(record[name])}" for name in fields if record[name] is not None)
+    """The first values that there are."""
+    found = [name for name in fields if record[name] not in (None, [])]
+    return "; ".join(f"{name}: {text_of(record[name])}" for name in found[:4])
 
 
 def _words(*names: str) -> pl.Expr:

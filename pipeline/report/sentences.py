@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from docreduce.engine.bounds import BOUND_NAMES
 from docreduce.values.money import money, pusd
 
-__all__ = ["acceptance", "accepted", "against_estimate", "reasons", "verdict"]
+__all__ = ["acceptance", "accepted", "against_estimate", "held_back", "reasons", "verdict"]
 
 _ENDED = {
     "complete": "Complete",
@@ -51,17 +52,26 @@ def acceptance(record: Mapping[str, Any]) -> str:
     return f"{said}: {sure} at least, extract.accept wants {100 * record['of']:g} %"
 
 
+def held_back(manifest: Mapping[str, Any]) -> str:
+    """The three things that the run waited for longest, each with its seconds; empty where it waited for nothing."""
+    waits = list(manifest.get("bounded_by", {}).items())[:3]
+    return ", ".join(f"{BOUND_NAMES.get(name, name)} {seconds:,.0f} s" for name, seconds in waits if seconds >= 1)
+
+
 def against_estimate(manifest: Mapping[str, Any]) -> str | None:
-    """How the cost stands to what was expected; None where nothing was expected."""
+    """How the cost stands to what was expected; None where nothing was expected, or the run ended before it cost
+    anything."""
     estimate, difference = manifest.get("estimate"), manifest.get("difference")
     if not estimate or not difference or difference.get("cost_usd") is None:
+        return None
+    if manifest["status"] != "complete" and not manifest["actual"]["cost_usd"]:
         return None
     cost = estimate["cost_usd"]
     apart, actual = difference["cost_usd"], manifest["actual"]["cost_usd"]
     low, expected, high = (money(pusd(cost[name])) for name in ("low", "expected", "high"))
     if abs(apart) < 0.005:
         return f"as estimated ({expected})"
-    nearer = f"{abs(apart):.0%} {'more' if apart > 0 else 'less'} than"
+    nearer = f"{_percent(abs(apart))} {'more' if apart > 0 else 'less'} than"
     share = f"{apart + 1:.1f} times" if apart > 1 else nearer
     within = "within" if cost["low"] <= actual <= cost["high"] else "above" if actual > cost["high"] else "below"
     return f"{share} the {expected} estimated, {within} its range ({low} to {high})"
@@ -79,10 +89,14 @@ def reasons(manifest: Mapping[str, Any]) -> Iterator[str]:
     for key, words in _MOVED.items():
         share = difference.get(key) if difference else None
         if share is not None and abs(share) > FAR and (share > 0) == (apart > 0):
-            yield f"{words[share > 0]} than expected ({abs(share):.0%})"
+            yield f"{words[share > 0]} than expected ({_percent(abs(share))})"
     yield from _dearer(manifest) if apart > 0 else _cheaper(manifest)
     if not estimate["basis"].get("answers_seen"):
         yield "nothing was known of this model's answers yet: the next estimate learns from this run"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 _MOVED = {
@@ -95,7 +109,7 @@ _MOVED = {
 def _cheaper(manifest: Mapping[str, Any]) -> Iterator[str]:
     usage, counts, unknown = manifest["usage"], manifest["counts"], manifest["cost"]["unknown_usd"]
     if cached := usage.get("cached_input_tokens"):
-        yield f"{cached / max(usage['input_tokens'], 1):.0%} of the input was read from the service's cache"
+        yield f"{_percent(cached / max(usage['input_tokens'], 1))} of the input was read from the service's cache"
     if counts["reused_calls"]:
         yield f"{counts['reused_calls']:,} answers were there already"
     if missing := counts["failed"] + counts["skipped"]:

@@ -163,8 +163,12 @@ def _print_values(values: Sequence[Mapping[str, Any]], console: Console) -> None
             where = "" if each["char_start"] is None else f" [{each['char_start']:,}–{each['char_end']:,}]"
             page = f" page {each['page']}" if each["page"] else ""
             loser = "" if each["chosen"] else f" (not chosen: {each['value']})"
-            words = f"“{_short(each['quote'])}”{where}{page} {each['alignment']}{loser}"
+            words = f"“{_short(each['quote'])}”{where}{page} {_found(each['alignment'])}{loser}"
             console.print(Padding(plain(words), (0, 0, 0, 4), expand=False))
+
+
+def _found(alignment: str) -> str:
+    return "not in the text" if alignment == "none" else alignment
 
 
 def _short(value: object, most: int = 200) -> str:

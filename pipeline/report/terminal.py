@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from docreduce.engine.bounds import BOUND_NAMES
 from docreduce.models.catalogue import catalogue
 from docreduce.report.remedies import remedy
-from docreduce.report.sentences import accepted, against_estimate, reasons
+from docreduce.report.sentences import accepted, against_estimate, held_back, reasons
 from docreduce.settings import InputSettings, ModelSettings
 from docreduce.values import Document
 from docreduce.values.errors import DocumentError, JobError
@@ -85,9 +84,8 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
     console.print(f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out")
     _print_cost(manifest, console)
     _print_records(manifest, console)
-    if held := manifest.get("bounded_by"):
-        most = ", ".join(f"{BOUND_NAMES.get(name, name)} {seconds:,.0f} s" for name, seconds in list(held.items())[:3])
-        console.print(f"held back by: {most}")
+    if held := held_back(manifest):
+        console.print(f"held back by: {held}")
     if manifest.get("not_promoted"):
         console.print(Text("`latest` is not moved: ").append_text(plain(manifest["not_promoted"])))
     for lost in manifest.get("dropped", ()):

@@ -34,7 +34,10 @@ await page.evaluate(() => document.body.getBoundingClientRect().height).catch(()
 const found = { errors, requests, dialogs, openedMs: performance.now() - asked, title: await page.title() };
 const inView = async (selector) => {
   const box = await page.locator(selector).first().boundingBox();
-  return box !== null && box.y >= 0 && box.y < page.viewportSize().height;
+  if (box === null) return false;
+  const { width, height } = page.viewportSize();
+  const middle = box.x + box.width / 2; // a page of a PDF may be wider than the screen
+  return box.y >= 0 && box.y < height && middle > 0 && middle < width;
 };
 const arrived = async (hash) => {
   for (let tries = 0; new URL(page.url()).hash !== hash; tries += 1) {

@@ -89,10 +89,10 @@ def manifest(expected: float, actual: float, **counts: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("expected", "actual", "words"),
     [
-        (0.047, 0.0397, "16% less than the $0.0470 estimated, within"),
+        (0.047, 0.0397, "16 % less than the $0.0470 estimated, within"),
         (0.047, 0.258, "5.5 times the $0.0470 estimated, above its range"),
-        (0.047, 0.06, "28% more than the $0.0470 estimated, within"),
-        (0.047, 0.01, "79% less than the $0.0470 estimated, below its range"),
+        (0.047, 0.06, "28 % more than the $0.0470 estimated, within"),
+        (0.047, 0.01, "79 % less than the $0.0470 estimated, below its range"),
         (0.047, 0.047, "as estimated ($0.0470)"),
     ],
 )
@@ -102,11 +102,12 @@ def test_a_cost_stands_to_its_estimate_in_words(expected: float, actual: float, 
 
 def test_a_cost_far_from_its_estimate_is_given_reasons_and_a_near_one_none() -> None:
     far = list(reasons(manifest(0.047, 0.258, failed_attempts=3)))
-    assert far[0] == "answers were longer than expected (449%)"
+    assert far[0] == "answers were longer than expected (449 %)"
     assert "7 tokens of the answers were reasoning" in far
     assert "3 attempts failed, and some of them were charged" in far
     assert list(reasons(manifest(0.047, 0.05, failed_attempts=3))) == []
     assert against_estimate(manifest(0.0, 0.0)) is None
+    assert against_estimate({**manifest(0.047, 0.0), "status": "refused"}) is None
     stopped = {**manifest(0.047, 0.01), "status": "budget"}
     assert list(reasons(stopped)) == ["the run was stopped before its end"]
 

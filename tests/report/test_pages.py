@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -11,9 +12,11 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from docreduce.cli import main
+from docreduce.engine.bounds import BOUND_NAMES
 from docreduce.report.html import write_html, write_reading
 from docreduce.report.reading import index, reading
 from docreduce.values.errors import JobError, MachineError
+from markupsafe import escape
 from places import ROOT
 from reports import HOSTILE, Runs
 
@@ -55,9 +58,22 @@ def test_a_report_says_what_its_tables_say(made: Runs, runs: Runs) -> None:
     assert f"of {documents.height} documents ok" in text
     assert "nothing.txt" in text
     assert "content filter" in text
-    assert "server_error" in text
+    assert "server error" in text
     assert text.count("<svg") >= 1
     assert "http://" not in re.sub(r"http://(127\.0\.0\.1|www\.w3\.org)", "", text)
+
+
+def test_a_report_says_what_held_the_run_back(runs: Runs) -> None:
+    manifest = json.loads((runs.first / "run.json").read_bytes())
+    manifest["bounded_by"] = {"rest": 61.2, "ledger": 2.0, "reading": 0.4}
+    (runs.first / "run.json").write_text(json.dumps(manifest))
+    text = write_html(runs.first).read_text(encoding="utf-8")
+    words = f"{BOUND_NAMES['rest']} 61 s, {BOUND_NAMES['ledger']} 2 s"
+    assert f"Held back by: {escape(words)}." in text
+    shown = CliRunner().invoke(main, ["report", str(runs.first)]).stdout
+    assert f"held back by: {words}\n" in shown
+    (runs.first / "run.json").write_text(json.dumps({**manifest, "bounded_by": {"reading": 0.4}}))
+    assert "Held back" not in write_html(runs.first).read_text(encoding="utf-8")
 
 
 def test_pages_are_for_their_owner_only_and_fetch_nothing(runs: Runs) -> None:
