@@ -69,6 +69,7 @@ def progress_of(run: Run, now: float) -> dict[str, Any]:
         "output_tokens": counts.usage["output_tokens"],
         "charged_usd": run.budget.charged / 1e12,
         "unknown_usd": run.budget.unknown / 1e12,
+        "cap_usd": None if run.budget.cap_pusd is None else run.budget.cap_pusd / 1e12,
         "trouble": run.desk.halted.message if run.desk.halted else run.desk.trouble,
         "next_try_s": None if paused_s is None else round(paused_s, 1),
     }

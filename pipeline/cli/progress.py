@@ -1,10 +1,12 @@
-"""What a run has done so far, while it runs: a bar on a terminal, plain lines elsewhere."""
+"""What a run has done so far, while it runs: a few live lines on a terminal, a plain one now and then elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,26 +22,53 @@ __all__ = ["show_progress"]
 
 PLAIN_LINE_S = 15.0
 BAR_S = 0.25
+MINUTE_S, PACED_S = 60.0, 3.0
+"""A pace is that of the last minute; before PACED_S it says nothing."""
+SEPARATOR = " · "
 
 
-def _line(run: Run, elapsed_s: float) -> str:
-    """Documents, calls, tokens, money, time."""
-    counts, budget, total = run.counts, run.budget, run.total
-    documents = f"{counts.done:,}/{total:,}" if total else f"{counts.done:,}"
-    parts = [
-        f"documents {documents}",
-        f"calls {counts.calls:,}" + (f" (+{counts.reused:,} reused)" if counts.reused else ""),
-        f"tokens {counts.usage['input_tokens']:,} in {counts.usage['output_tokens']:,} out",
-        money(budget.charged) + (f" (+{money(budget.unknown)} unknown)" if budget.unknown else ""),
-        f"{_clock(elapsed_s)}",
-    ]
-    if total and 0 < counts.done < total:
-        parts.append(f"{_clock(elapsed_s / counts.done * (total - counts.done))} left")
-    if counts.documents["failed"]:
-        parts.insert(1, f"failed {counts.documents['failed']:,}")
-    if note := _note(run):
-        parts.append(note)
-    return " · ".join(parts)
+@dataclass(slots=True)
+class _Progress:
+    """A run's progress in lines of at most 60 columns or so, the same ones all the time, and last what is wrong."""
+
+    run: Run
+    started: float = field(default_factory=time.monotonic)
+    sent: deque[tuple[float, int]] = field(default_factory=deque)  # attempts up to a time, of the last minute
+
+    def lines(self, now: float) -> list[str]:
+        """Documents and time; calls and their pace; tokens and money; what holds the run up, if anything."""
+        shown = [self._documents(now - self.started), self._calls(now), self._money()]
+        note = _note(self.run)
+        return [printable(line) for line in (*shown, *([note] if note else []))]
+
+    def _documents(self, elapsed_s: float) -> str:
+        counts, total = self.run.counts, self.run.total
+        parts = [f"documents {counts.done:,}/{total:,}" if total else f"documents {counts.done:,}"]
+        if counts.documents["failed"]:
+            parts.append(f"failed {counts.documents['failed']:,}")
+        parts.append(_clock(elapsed_s))
+        if total and 0 < counts.done < total:
+            parts.append(f"{_clock(elapsed_s / counts.done * (total - counts.done))} left")
+        return SEPARATOR.join(parts)
+
+    def _calls(self, now: float) -> str:
+        counts = self.run.counts
+        self.sent.append((now, counts.attempts))
+        while now - self.sent[0][0] > MINUTE_S:
+            self.sent.popleft()
+        parts = [f"calls {counts.calls:,}" + (f" (+{counts.reused:,} reused)" if counts.reused else "")]
+        before, attempts = self.sent[0]
+        if now - before >= PACED_S:
+            pace = f"{MINUTE_S * (counts.attempts - attempts) / (now - before):,.0f}/min"
+            limit = next(((line.tuned or line.route.limits).requests_per_minute for line in self.run.desk.live), None)
+            parts.append(f"{pace} of {limit:,}" if limit else pace)
+        return SEPARATOR.join(parts)
+
+    def _money(self) -> str:
+        usage, budget = self.run.counts.usage, self.run.budget
+        spent = money(budget.charged) + (f" (+{money(budget.unknown)} unknown)" if budget.unknown else "")
+        capped = f"{spent} of {money(budget.cap_pusd)}" if budget.cap_pusd is not None else spent
+        return f"tokens {usage['input_tokens']:,} in, {usage['output_tokens']:,} out{SEPARATOR}{capped}"
 
 
 def _note(run: Run) -> str | None:
@@ -58,12 +87,9 @@ def _note(run: Run) -> str | None:
 
 
 async def show_progress(console: Console, run: Run, lines: JsonLines | None = None) -> None:
-    """Shows how far the run is until cancelled: a live line on a terminal, else a plain line now and then, as JSON
-    where `lines` are asked for."""
-    started = time.monotonic()
-
-    def line() -> str:
-        return printable(_line(run, time.monotonic() - started))
+    """Shows how far the run is until cancelled: live lines on a terminal, else a plain line now and then, as JSON where
+    `lines` are asked for."""
+    progress = _Progress(run)
 
     # A terminal that went away must not end the run: nothing more can be shown there, that is all.
     with suppress(asyncio.CancelledError, OSError):
@@ -73,15 +99,19 @@ async def show_progress(console: Console, run: Run, lines: JsonLines | None = No
         if not console.is_terminal:
             while True:
                 await asyncio.sleep(PLAIN_LINE_S)
-                stamped = f"{datetime.now():%Y-%m-%d %H:%M:%S} {line()}"
+                line = SEPARATOR.join(progress.lines(time.monotonic()))
+                stamped = f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}"
                 console.print(stamped, highlight=False, markup=False, soft_wrap=True)
         from rich.live import Live
         from rich.text import Text
 
-        with Live(Text(line()), console=console, auto_refresh=False, transient=True) as live:
+        def view() -> Text:
+            return Text("\n".join(progress.lines(time.monotonic())))
+
+        with Live(view(), console=console, auto_refresh=False, transient=True) as live:
             while True:
                 await asyncio.sleep(BAR_S)
-                live.update(Text(line()), refresh=True)
+                live.update(view(), refresh=True)
 
 
 def _clock(seconds: float) -> str:

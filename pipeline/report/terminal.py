@@ -130,9 +130,13 @@ def _print_failures(manifest: Mapping[str, Any], console: Console) -> None:
             console.print(f"  {number:,} × {kind}: {remedy(kind)}")
         return
     found = failures(Path(run_dir), FIRST)
+    by_reason: dict[str | None, list[Mapping[str, Any]]] = {}
     for kind in found["kinds"]:
-        name = (kind["error_kind"] or "no reason given").replace("_", " ")
-        console.print(f"  {kind['documents']:,} {kind['status']}, {name}: {kind['remedy']}")
+        by_reason.setdefault(kind["error_kind"], []).append(kind)
+    for reason, kinds in by_reason.items():
+        numbers = " and ".join(f"{kind['documents']:,} {kind['status']}" for kind in kinds)
+        told = f"{numbers}, {(reason or 'no reason given').replace('_', ' ')}: {kinds[0]['remedy']}"
+        console.print(Padding(Text(told), (0, 0, 0, 2), expand=False))
     for row in found["failures"]:
         console.print(
             Padding(plain(f"{row['document']}: {row['error'] or row['error_kind']}"), (0, 0, 0, 4), expand=False)
