@@ -45,6 +45,10 @@ class Place(click.Path):
                 self.fail(
                     f"{scheme}://{rest}: no run of this machine went there; copy its folder here first", param, ctx
                 )
+        if not Path(value).exists():
+            from docreduce.values.likeness import path_meant
+
+            self.fail(" ".join(filter(None, (f"{value}: not there.", path_meant(str(value))))), param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -24,10 +24,11 @@ from docreduce.desk import Ledger, known
 from docreduce.engine.counting import counted_session
 from docreduce.engine.groups import group_of, light, with_column
 from docreduce.engine.intake import Read, Reads
+from docreduce.engine.opening import inputs_of
 from docreduce.engine.scenario import NAMES, Name, Scenario
 from docreduce.engine.session import Session, open_session, units
 from docreduce.models.meter import kind_of
-from docreduce.readers import Unread, discover, slices
+from docreduce.readers import Unread, slices
 from docreduce.settings import ProviderName
 from docreduce.values import Completion, Document, Outcome, Request, Result, Steps
 from docreduce.values.errors import DocumentError, JobError
@@ -272,7 +273,7 @@ def estimate_job(
     `fresh`: as if nothing were answered. `compare`: other models, as NAME or PROVIDER/NAME, under "compare": the same
     documents with their own windows, tokenizers and prices, or why not. `by_document`: the dearest documents too.
     Documents that cannot be read are counted in `unreadable`. Raises JobError as the run does."""
-    discovered = discover(job.input, *job.output.places)
+    discovered = inputs_of(job, *job.output.places)
     with Ledger.view(job.output.ledger_path) as ledger:
         session = open_session(job, ledger)
         if exact:

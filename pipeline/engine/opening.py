@@ -18,10 +18,11 @@ from docreduce.config import Job
 from docreduce.desk import Ledger, Limiter, Line
 from docreduce.engine.carriers import Carrier, Embedded, Live
 from docreduce.engine.intake import Read
-from docreduce.engine.session import OFFLINE, Session
+from docreduce.engine.session import OFFLINE, Session, open_session
 from docreduce.engine.shards import Shard, segments_of
 from docreduce.models.meter import Meter
 from docreduce.providers import open_provider
+from docreduce.readers import Discovered, discover
 from docreduce.settings import DELTA, EndpointSettings
 from docreduce.storage import check_delta, is_address, machine_errors, parse_address, publish, write_delta
 from docreduce.values import Document
@@ -29,7 +30,7 @@ from docreduce.values.errors import JobError, MachineError
 from docreduce.values.money import money
 
 __all__ = [
-    "RunOptions", "carrier_key", "carrier_of", "check_places", "line_of", "mark_committed", "open_ledger",
+    "RunOptions", "carrier_key", "carrier_of", "check_places", "inputs_of", "line_of", "mark_committed", "open_ledger",
     "opening_notes", "published", "spread",
 ]  # fmt: skip
 
@@ -138,6 +139,25 @@ def mark_committed(ledger: Ledger, job: Job) -> None:
         with suppress(OSError, ValueError, KeyError):
             manifest = orjson.loads((job.output.folder / job.name / run_id / "run.json").read_bytes())
             ledger.end_run(run_id, "limited" if manifest.get("limited") else str(manifest["status"]), time.time())
+
+
+def inputs_of(job: Job, *outputs: str) -> Discovered:
+    """What the job's input names, as `discover` finds it, once a session could be opened. Raises one JobError of all
+    that is wrong with input and models."""
+    problems: list[JobError] = []
+    found = Discovered((), {})
+    try:
+        found = discover(job.input, *outputs)
+    except JobError as error:
+        problems.append(error)
+    try:
+        open_session(job)
+    except JobError as error:
+        problems.append(error)
+    if problems:
+        hint = " ".join(dict.fromkeys(each.hint for each in problems if each.hint))
+        raise JobError("\n".join(each.message for each in problems), hint=hint) from problems[0]
+    return found
 
 
 def check_places(job: Job) -> None:

@@ -32,6 +32,7 @@ from docreduce.engine.opening import (
     carrier_key,
     carrier_of,
     check_places,
+    inputs_of,
     line_of,
     mark_committed,
     open_ledger,
@@ -42,7 +43,7 @@ from docreduce.engine.opening import (
 from docreduce.engine.session import Session, open_session
 from docreduce.engine.shards import Origins
 from docreduce.engine.takeover import open_takeover
-from docreduce.readers import Discovered, close_sandboxes, discover, slices
+from docreduce.readers import Discovered, close_sandboxes, slices
 from docreduce.results import DatasetWriter, DocumentRow, Unchanged
 from docreduce.results.schema import TableSpec
 from docreduce.settings import LimitSettings
@@ -71,8 +72,8 @@ def run_job(
 
     `listen` hears what happens, in the thread of the run; `steer` is entered while it runs. Raises JobError before
     anything is sent, MachineError where nothing could be committed. Not to be called inside a running loop."""
-    discovered = discover(job.input, *([options.shard.whole_output] if options.shard else job.output.places))
-    open_session(job)  # whatever can be refused is refused before a file is made
+    # whatever can be refused is refused before a file is made
+    discovered = inputs_of(job, *([options.shard.whole_output] if options.shard else job.output.places))
     check_places(job)
     with open_ledger(job, options) as ledger:
         mark_committed(ledger, job)

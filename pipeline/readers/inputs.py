@@ -109,8 +109,8 @@ class _Search:
                 raise JobError(f"input.paths: {shown(place)}: no regular file that can be read", hint=_HINT)
             return self._accept(place)
         if not glob.has_magic(place):
-            hint = " ".join(filter(None, (shown(path_meant(place)), _HINT)))
-            raise JobError(f"input.paths: {shown(path)}: no such file or folder", hint=hint)
+            said = f"input.paths: {shown(path)}: no such file or folder"
+            raise JobError(". ".join(filter(None, (said, shown(path_meant(place))))), hint=_HINT)
         root = _fixed_part(place)
         named = Path(place).name not in ("*", "**")
         # a folder that a glob matches is not read through: `**` is there for that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from docreduce.values.money import usd
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["diff", "failures"]
+__all__ = ["by_reason", "diff", "failures"]
 
 _COLUMNS = ["document_id", "uri", "row", "status", "error_kind", "error"]
 _ORDER = ["failed", "partial", "skipped"]
@@ -42,6 +42,23 @@ def failures(run_dir: Path, limit: int | None = None) -> dict[str, Any]:
         "total": sum(kind["documents"] for kind in kinds),
         "kinds": [{**kind, "remedy": remedy(kind["error_kind"])} for kind in kinds],
     }
+
+
+def by_reason(kinds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`kinds` of `failures` for people, whatever the status: each `reason` with how many are what (`numbers`), the
+    first `status`, and the `remedy`."""
+    found: dict[str | None, list[Mapping[str, Any]]] = {}
+    for kind in kinds:
+        found.setdefault(kind["error_kind"], []).append(kind)
+    return [
+        {
+            "reason": (reason or "no reason given").replace("_", " "),
+            "numbers": " and ".join(f"{each['documents']:,} {each['status']}" for each in alike),
+            "status": alike[0]["status"],
+            "remedy": alike[0]["remedy"],
+        }
+        for reason, alike in found.items()
+    ]
 
 
 def diff(before: Path, after: Path) -> dict[str, Any]:

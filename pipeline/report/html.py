@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docreduce.report.failures import by_reason
 from docreduce.report.folder import read_manifest
 from docreduce.report.pages import sheets
 from docreduce.report.sentences import acceptance, accepted
@@ -168,6 +169,7 @@ def _environment() -> Environment:
         "shortened": lambda text: text if len(text) <= QUOTED else f"{text[: QUOTED - 1].rstrip()}…",
         "lines": _lines,
         "code": _code,
+        "by_reason": by_reason,
         "accepted": accepted,
         "acceptance": acceptance,
     }

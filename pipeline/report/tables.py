@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+from docreduce.report.failures import by_reason
 from docreduce.report.sentences import acceptance
 from docreduce.report.terminal import dollars, plain
 from docreduce.values.money import money
@@ -25,6 +27,8 @@ __all__ = [
 
 SHOWN = 20
 """Lines of a list, at most; how many more there are is said."""
+SHORT = 60
+"""Characters of two values that stand in one line."""
 
 
 def print_failures(found: Mapping[str, Any], console: Console) -> None:
@@ -32,9 +36,9 @@ def print_failures(found: Mapping[str, Any], console: Console) -> None:
     if not found["total"]:
         console.print("every document is ok")
         return
-    for kind in found["kinds"]:
-        console.print(f"{kind['documents']:,} {kind['status']}: {kind['error_kind'] or 'no kind'}")
-        console.print(Padding(kind["remedy"], (0, 0, 0, 4), expand=False))
+    for each in by_reason(found["kinds"]):
+        console.print(f"{each['numbers']}: {each['reason']}")
+        console.print(Padding(each["remedy"], (0, 0, 0, 4), expand=False))
     console.print()
     for row in found["failures"]:
         console.print(Text(f"{row['status']:<8}").append_text(plain(row["document"])))
@@ -54,16 +58,33 @@ def print_diff(found: Mapping[str, Any], console: Console) -> None:
             for each in found[name][:SHOWN]:
                 console.print(Padding(plain(each), (0, 0, 0, 2), expand=False))
             _more(len(found[name]) - SHOWN, "--json names all", console)
-    for change in found["changes"][:SHOWN]:
-        item = f" item {change['item']}" if change.get("item") is not None else ""
-        console.print(plain(f"{change['document']}{item}: {change['what']}"))
-        if "before" in change:
-            for sign in ("before", "after"):
-                value = change[sign]
-                console.print(Padding(plain(f"{sign:<7}{_short(value)}"), (0, 0, 0, 2), expand=False))
+    for named, changes in groupby(found["changes"][:SHOWN], _changed):
+        console.print(plain(named))
+        for change in changes:
+            _print_change(change, console)
     _more(len(found["changes"]) - SHOWN, "--json names all", console)
     if not any(found[name] for name in ("new", "gone", "changed", "changes")):
         console.print("nothing changed")
+
+
+def _changed(change: Mapping[str, Any]) -> str:
+    item = f" item {change['item']}" if change.get("item") is not None else ""
+    return f"{change['document']}{item}"
+
+
+def _print_change(change: Mapping[str, Any], console: Console) -> None:
+    """A change in a line; of long values each in a line of its own."""
+    what = change["what"].replace("_", " ") if change["what"] in ("error_kind", "summary", "status") else change["what"]
+    if "before" not in change:
+        console.print(Padding(plain(what), (0, 0, 0, 2), expand=False))
+        return
+    before, after = (_short(change[sign]) for sign in ("before", "after"))
+    if len(before) + len(after) <= SHORT:
+        console.print(Padding(plain(f"{what}: {before} → {after}"), (0, 0, 0, 2), expand=False))
+        return
+    console.print(Padding(plain(what), (0, 0, 0, 2), expand=False))
+    for sign, value in (("before", before), ("after", after)):
+        console.print(Padding(plain(f"{sign:<7}{value}"), (0, 0, 0, 4), expand=False))
 
 
 def print_bill(found: Mapping[str, Any], console: Console) -> None:

@@ -53,6 +53,10 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 def _statuses(counts: Mapping[str, Any]) -> str:
     found = [f"{counts[name]:,} {name}" for name in ("ok", "partial", "failed", "skipped") if counts[name]]
     return ", ".join(found) or "none"
@@ -60,14 +64,16 @@ def _statuses(counts: Mapping[str, Any]) -> str:
 
 def _print_groups(manifest: Mapping[str, Any], console: Console) -> None:
     if groups := manifest.get("groups"):
-        told = Text(f"{groups['groups']:,} groups by ").append_text(plain(groups["by"]))
+        told = Text(f"{_count(groups['groups'], 'group')} by ").append_text(plain(groups["by"]))
         console.print(told.append(f" ({_statuses(groups)})"))
 
 
 def print_run(manifest: Mapping[str, Any], console: Console) -> None:
     """A run's end: what became of the documents, what failed and what to do, what it took and cost."""
     counts, usage = manifest["counts"], manifest["usage"]
-    console.print(f"{manifest['job']}: {manifest['status']}, {counts['documents']:,} documents ({_statuses(counts)})")
+    console.print(
+        f"{manifest['job']}: {manifest['status']}, {_count(counts['documents'], 'document')} ({_statuses(counts)})"
+    )
     _print_groups(manifest, console)
     if manifest.get("halted"):
         console.print(Text("stopped: ").append_text(plain(manifest["halted"]["message"])))
@@ -77,9 +83,9 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
         console.print(f"left out: {_left_out(manifest['left_out'])}")
     _print_failures(manifest, console)
     console.print(
-        f"{counts['chunks']:,} chunks, {counts['calls']:,} calls"
-        + (f" ({counts['failed_attempts']:,} failed attempts)" if counts["failed_attempts"] else "")
-        + (f", {counts['reused_calls']:,} answers reused" if counts["reused_calls"] else "")
+        f"{_count(counts['chunks'], 'chunk')}, {_count(counts['calls'], 'call')}"
+        + (f" ({_count(counts['failed_attempts'], 'failed attempt')})" if counts["failed_attempts"] else "")
+        + (f", {_count(counts['reused_calls'], 'answer')} reused" if counts["reused_calls"] else "")
     )
     console.print(f"{usage['input_tokens']:,} tokens in, {usage['output_tokens']:,} out")
     _print_cost(manifest, console)
@@ -122,7 +128,7 @@ def _print_cost(manifest: Mapping[str, Any], console: Console) -> None:
 
 def _print_failures(manifest: Mapping[str, Any], console: Console) -> None:
     """The first documents that are not ok as file and reason, under what to do about their kind."""
-    from docreduce.report.failures import failures
+    from docreduce.report.failures import by_reason, failures
 
     run_dir = manifest.get("run_dir")
     if run_dir is None or not manifest["counts"]["errors"]:
@@ -130,12 +136,8 @@ def _print_failures(manifest: Mapping[str, Any], console: Console) -> None:
             console.print(f"  {number:,} × {kind}: {remedy(kind)}")
         return
     found = failures(Path(run_dir), FIRST)
-    by_reason: dict[str | None, list[Mapping[str, Any]]] = {}
-    for kind in found["kinds"]:
-        by_reason.setdefault(kind["error_kind"], []).append(kind)
-    for reason, kinds in by_reason.items():
-        numbers = " and ".join(f"{kind['documents']:,} {kind['status']}" for kind in kinds)
-        told = f"{numbers}, {(reason or 'no reason given').replace('_', ' ')}: {kinds[0]['remedy']}"
+    for each in by_reason(found["kinds"]):
+        told = f"{each['numbers']}, {each['reason']}: {each['remedy']}"
         console.print(Padding(Text(told), (0, 0, 0, 2), expand=False))
     for row in found["failures"]:
         console.print(

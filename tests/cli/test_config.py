@@ -181,7 +181,12 @@ def test_what_may_have_been_meant_is_named_for_values_models_and_paths(tmp_path:
     wrong = tmp_path / "report" / "harbour.txt", tmp_path / "reports" / "harbor.txt"
     said = refused("run", job, "--input", str(wrong[0]), "--input", str(wrong[1]), "--output", str(tmp_path / "out"))
     assert all(f"{path}: no such file or folder" in said for path in wrong), "both problems at once"
-    assert said.count(f"Did you mean {str(tmp_path / 'reports' / 'harbour.txt')!r}?") == 1
+    assert said.count(f"Did you mean {str(tmp_path / 'reports' / 'harbour.txt')!r}?") == 2, "each beside its own path"
+    for command in ("run", "estimate"):
+        said = refused(command, job, "--input", str(wrong[1]), "--provider", "modelslab", "--model", "nobodys-model")
+        assert "no such file or folder" in said
+        assert "model.context_window: nobody states the window of nobodys-model" in said, "both problems at once"
+    assert f"Did you mean {str(tmp_path / 'reports')!r}?" in refused("show", str(tmp_path / "report"))
     assert f"Did you mean {str(tmp_path / 'reports' / 'harbour.txt')!r}?" in refused("run", str(wrong[1]))
     table = SUMMARIZE.replace("summarize", "extract") + '[extract]\nschema = "s.shema.json"\n'
     assert "s.schema.json'?" in refused("run", str(job_file(tmp_path, table)))

@@ -40,7 +40,7 @@ def test_one_document_is_its_summary_and_nothing_else_on_stdout() -> None:
     (summary,) = summaries()
     assert result.stdout == f"{summary}\n"
     assert "MODELSLAB_API_KEY is not set: the embedded provider" in result.stderr
-    assert "summarize-files: complete, 1 documents (1 ok)" in result.stderr
+    assert "summarize-files: complete, 1 document (1 ok)" in result.stderr
     assert "results/summarize-files/" in result.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -9,12 +10,14 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from docreduce.cli import main
-from docreduce.report.failures import diff, failures
+from docreduce.report.failures import by_reason, diff, failures
 from docreduce.report.remedies import remedy
 from docreduce.report.sentences import against_estimate, reasons, verdict
+from docreduce.report.tables import print_diff
 from docreduce.values import Cause
 from places import ROOT
 from reports import Runs
+from rich.console import Console
 
 
 def invoke(*args: object) -> str:
@@ -45,6 +48,34 @@ def test_every_cause_has_a_remedy_of_its_own() -> None:
     files = "crashed empty encrypted malformed_row no_column no_reader no_text not_text doubtful_encoding old_format "
     files += "thin_text too_large truncated_input unfit_value unreadable"
     assert [kind for kind in files.split() if remedy(kind) == remedy("a kind of tomorrow")] == []
+
+
+def test_a_reason_is_told_once_whatever_the_status(made: Runs) -> None:
+    kinds = [
+        {"status": "failed", "error_kind": "cut", "documents": 1_200, "remedy": "Raise it."},
+        {"status": "partial", "error_kind": "cut", "documents": 3, "remedy": "Raise it."},
+        {"status": "skipped", "error_kind": None, "documents": 1, "remedy": "Again."},
+    ]
+    told = [(each["numbers"], each["reason"], each["remedy"]) for each in by_reason(kinds)]
+    assert told == [("1,200 failed and 3 partial", "cut", "Raise it."), ("1 skipped", "no reason given", "Again.")]
+    assert invoke("report", made.first).count("--retry-failed` asks again") == 1
+
+
+def test_a_diff_names_a_document_once_with_all_that_changed_in_it() -> None:
+    changes = [
+        {"document": "a.txt", "what": "status", "before": "ok", "after": "failed"},
+        {"document": "a.txt", "what": "error_kind", "before": None, "after": "cut"},
+        {"document": "b.txt", "what": "summary", "before": "long " * 20, "after": "short"},
+    ]
+    found = {"before": "1", "after": "2", "same_job": True, "documents": [2, 2], "charged_usd": [0.0, 0.0]}
+    console = Console(file=io.StringIO(), width=80)
+    print_diff({**found, "new": [], "gone": [], "changed": [], "changes": changes}, console)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert lines[2:6] == ["a.txt", "  status: ok → failed", "  error kind: – → cut", "b.txt"]
+    assert lines[6:8] == [
+        "  summary",
+        "    before long long long long long long long long long long long long long long",
+    ]
 
 
 def test_a_diff_tells_new_changed_and_same_documents(made: Runs) -> None:
