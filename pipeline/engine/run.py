@@ -72,9 +72,8 @@ def run_job(
 
     `listen` hears what happens, in the thread of the run; `steer` is entered while it runs. Raises JobError before
     anything is sent, MachineError where nothing could be committed. Not to be called inside a running loop."""
-    # whatever can be refused is refused before a file is made
     discovered = inputs_of(job, *([options.shard.whole_output] if options.shard else job.output.places))
-    check_places(job)
+    check_places(job)  # whatever can be refused is refused before a file is made
     with open_ledger(job, options) as ledger:
         mark_committed(ledger, job)
         session = open_session(job, ledger)
