@@ -91,14 +91,14 @@ class Run:
         return groups.agg(pl.len().alias("attempts"), pl.col(*tokens).sum(), pl.col("cost_usd").sum())
 
     def table(self, name: str) -> pl.DataFrame:
-        """Any of its tables. Raises LookupError where it has none of that name."""
-        import polars as pl
+        """Any of its tables; what polars cannot hold comes as text. Raises LookupError where it has none so named."""
+        from docreduce.frames import read_frame
 
         path = self.dir / f"{name}.parquet"
         if not path.is_file():
             there = ", ".join(sorted(each.stem for each in self.dir.glob("*.parquet")))
             raise LookupError(f"this run has no table {name!r}: it has {there}")
-        return pl.read_parquet(path)
+        return read_frame(path)
 
     def __repr__(self) -> str:
         counts, cost = self.manifest["counts"], self.manifest["cost"]

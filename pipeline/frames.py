@@ -8,13 +8,46 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docreduce.results.schema import free_name
+from docreduce.results.schema import free_name, text_of
 from docreduce.values.errors import JobError
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
-__all__ = ["FrameColumn", "answers", "open_frame", "written"]
+__all__ = ["FrameColumn", "answers", "open_frame", "read_frame", "written"]
+
+WIDEST = 38
+"""Digits of a decimal that polars holds."""
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """A Parquet file as a polars frame. Columns with decimals of more than 38 digits come as text: polars holds none,
+    and inside lists it makes other numbers of them."""
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    wide = [each.name for each in schema if _is_wide(each.type)]
+    frame = pl.read_parquet(path, columns=[name for name in schema.names if name not in wide], glob=False)
+    if not wide:
+        return frame
+    texts = [
+        pl.Series(name, [None if value is None else text_of(value) for value in column.to_pylist()], pl.String)
+        for name, column in zip(wide, pq.read_table(path, columns=wide).columns, strict=True)
+    ]
+    return frame.with_columns(texts).select(schema.names)
+
+
+def _is_wide(kind: pa.DataType) -> bool:
+    """Whether an Arrow type has such decimals in it."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(kind):
+        return bool(kind.precision > WIDEST)
+    if pa.types.is_dictionary(kind):
+        return _is_wide(kind.value_type)
+    return any(_is_wide(kind.field(at).type) for at in range(kind.num_fields))
 
 
 class FrameColumn:

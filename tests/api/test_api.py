@@ -13,6 +13,7 @@ from typing import Any
 import docreduce
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from docreduce.simulator import Ask
 from docreduce.values.errors import JobError
@@ -80,6 +81,26 @@ def test_a_run_gives_its_tables_as_frames(tmp_path: Path) -> None:
         run.records  # noqa: B018
     assert "3 documents (3 ok)" in repr(run)
     assert "3 documents (3 ok)" in run._repr_html_()
+
+
+def test_decimals_that_polars_cannot_hold_come_as_text(tmp_path: Path) -> None:
+    amounts = [Decimal("1" * 50 + ".25"), None, Decimal("-0.50")]
+    columns = {
+        "text": ["The ferry left at nine.", "The bridge fell.", ""],
+        "amount": pa.array(amounts, pa.decimal256(60, 2)),
+        "parts": pa.array([[Decimal("7" * 45)], [], None], pa.list_(pa.decimal256(50, 0))),
+        "count": [1, 2, 3],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    given = {"paths": [str(tmp_path / "t.parquet")], "text_column": "text"}
+    run = docreduce.run({"name": "wide", "kind": "summarize", "input": given}, output=tmp_path / "out")
+    assert run.documents["amount"].to_list() == ["1" * 50 + ".25", None, "-0.50"]
+    assert run.documents["parts"].to_list()[1:] == ["[]", None]
+    assert "7" * 45 in run.documents["parts"][0]
+    assert run.documents["count"].to_list() == [1, 2, 3]
+    assert run.documents["cost_usd"].to_list() == [Decimal(0)] * 3
+    assert run.failures["error"].to_list() == ["there is no text in it"]
+    assert "What is not ok" in run._repr_html_()
 
 
 def test_a_job_file_runs_with_keys_as_keywords_and_resumes(tmp_path: Path) -> None:
