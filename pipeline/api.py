@@ -41,8 +41,6 @@ SHORT = {
     "max_cost": "budget.max_cost_usd",
 }
 """The command line's short forms."""
-OTHER_FILES = 40
-"""What is open beside connections: the ledger, the tables, what is being read."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -257,15 +255,19 @@ def _plain(value: Any) -> Any:
 
 
 def _run(job: Job, **chosen: Any) -> Run:
+    from docreduce.engine.opening import connections
     from docreduce.engine.run import RunOptions, run_job
+    from docreduce.report.notebook import cell, shown_in
 
-    options = RunOptions(max_in_flight=_connections(), cores=os.cpu_count() or 1, **chosen)
+    place = cell()
+    options = RunOptions(max_in_flight=connections(), cores=os.cpu_count() or 1, **chosen)
     held: list[tuple[Running, asyncio.AbstractEventLoop]] = []
 
     @contextmanager
     def steer(running: Running) -> Iterator[None]:
         held.append((running, asyncio.get_running_loop()))
-        yield
+        with shown_in(place, running):
+            yield
         held.clear()
 
     def stop(again: bool) -> None:
@@ -309,16 +311,6 @@ def _apart(work: Callable[[], T], stop: Callable[[bool], None]) -> T:
     if raised:
         raise raised[0]
     return done[0]
-
-
-def _connections() -> int:
-    """Connections there may be, by this process's limit on open files as it is."""
-    import resource
-
-    from docreduce.engine.opening import MAX_IN_FLIGHT
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_IN_FLIGHT if soft == resource.RLIM_INFINITY else max(1, min(MAX_IN_FLIGHT, soft - OTHER_FILES))
 
 
 # --- frames -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -30,11 +31,13 @@ from docreduce.values.errors import JobError, MachineError
 from docreduce.values.money import money
 
 __all__ = [
-    "RunOptions", "carrier_key", "carrier_of", "check_places", "inputs_of", "line_of", "mark_committed", "open_ledger",
-    "opening_notes", "published", "spread",
+    "RunOptions", "carrier_key", "carrier_of", "check_places", "connections", "inputs_of", "line_of", "mark_committed",
+    "open_ledger", "opening_notes", "published", "spread",
 ]  # fmt: skip
 
 MAX_IN_FLIGHT = 1024
+OTHER_FILES = 40
+"""What is open beside connections: the ledger, the tables, what is being read."""
 TIMEOUT_S = 120.0
 """Of a call, where the job states none and none was learned."""
 FLEX_TIMEOUT_S = 900.0
@@ -139,6 +142,12 @@ def mark_committed(ledger: Ledger, job: Job) -> None:
         with suppress(OSError, ValueError, KeyError):
             manifest = orjson.loads((job.output.folder / job.name / run_id / "run.json").read_bytes())
             ledger.end_run(run_id, "limited" if manifest.get("limited") else str(manifest["status"]), time.time())
+
+
+def connections() -> int:
+    """Connections there may be, by this process's limit on open files as it is."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_IN_FLIGHT if soft == resource.RLIM_INFINITY else max(1, min(MAX_IN_FLIGHT, soft - OTHER_FILES))
 
 
 def inputs_of(job: Job, *outputs: str) -> Discovered:
