@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 from docreduce.engine.session import PACK_SPAN, Session, packed_tokens
 from docreduce.engine.takeover import Takeover, digest_of
 from docreduce.engine.unit import Unit, row_of
-from docreduce.readers import Slice, UniqueIds, Unread, left_out, read
+from docreduce.readers import Slice, UniqueIds, Unread, left_out, read_ahead
 from docreduce.results import DocumentRow, Unchanged
 from docreduce.settings import InputSettings
 from docreduce.values import Cause, Document, Failure, Result, Status
@@ -55,25 +56,31 @@ class Reads:
             yield each
 
     def _all(self) -> Generator[Read, None, None]:
-        for at, each in enumerate(self.sources):
-            self.at = at
-            if self.given_up is not None:
-                yield left_out(each.source, self.given_up)
-                continue
-            for found in read(each.source, self.settings, self.skipped, self.pinned, each.blocks):
+        with closing(read_ahead(self.sources, self.settings, self.skipped, self.pinned)) as files:
+            for at, each in enumerate(self.sources):
+                self.at = at
                 if self.given_up is not None:
-                    rest = "" if found.row is None else ", nor were the rows after it"
-                    error = DocumentError(f"{self.given_up.message}{rest}", kind=Cause.STOPPED)
-                    yield Unread(
-                        id=found.id,
-                        uri=found.uri,
-                        row=found.row,
-                        media_type=found.media_type,
-                        columns=found.columns,
-                        error=error,
-                    )
-                    break
-                yield found
+                    files.close()
+                    yield left_out(each.source, self.given_up)
+                    continue
+                for found in next(files):
+                    if self.given_up is not None:
+                        yield self._not_wanted(found, self.given_up)
+                        break
+                    yield found
+
+    @staticmethod
+    def _not_wanted(found: Read, why: DocumentError) -> Unread:
+        """The row of a document that was read too late, and of the rows after it."""
+        rest = "" if found.row is None else ", nor were the rows after it"
+        return Unread(
+            id=found.id,
+            uri=found.uri,
+            row=found.row,
+            media_type=found.media_type,
+            columns=found.columns,
+            error=DocumentError(f"{why.message}{rest}", kind=Cause.STOPPED),
+        )
 
     def rest(self) -> list[Unread]:
         """Rows of the sources that nobody will open any more, where a reader hangs in the present one."""

@@ -1,6 +1,6 @@
 """Readers: from paths to documents. One file a family of formats; a new one gets a line in registry.py.
 
-`discover` finds the files, `slices` says which of them a share has, `read` opens one of them, `read_all` several at
+`discover` finds the files, `slices` says which of them a share has, `read` opens one of them, `read_ahead` several at
 once, `UniqueIds` keeps a run's ids apart.
 """
 
@@ -11,9 +11,8 @@ import io
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,7 @@ __all__ = [
     "left_out",
     "quote_boxes",
     "read",
-    "read_all",
+    "read_ahead",
     "slices",
 ]
 
@@ -112,16 +111,26 @@ def content_of(source: str, settings: InputSettings, place: str, document_id: st
     raise DocumentError(f"{place} is not there any more")
 
 
-def read_all(
-    sources: Sequence[str],
+def read_ahead(
+    sources: Sequence[Slice],
     settings: InputSettings,
-    skipped: Counter[str] | None = None,
+    skipped: Counter[str],
     pinned: pa.Schema | None = None,
     workers: int = WORKERS,
-) -> Iterator[Document | Unread]:
-    """The documents of several files, in their order, as `read` gives them; `workers` files are read at once."""
-    one = partial(read, pinned=pinned)
-    yield from ahead(one, sources, settings, skipped if skipped is not None else Counter(), workers)
+) -> Generator[Iterator[Document | Unread], None, None]:
+    """For each of `sources`, in their order, its documents as `read` gives them; up to `workers` files that are read in
+    a child process, or come from a store, are read before their turn."""
+
+    def one(each: Slice, left: Counter[str]) -> Iterator[Document | Unread]:
+        return read(each.source, settings, left, pinned, each.blocks)
+
+    return ahead(one, sources, skipped, lambda each: reads_apart(each.source), workers)
+
+
+def reads_apart(source: str) -> bool:
+    """Whether, by its name, a source is read in a child process or fetched first."""
+    known = format_of(source, b"", tuple)
+    return is_address(source) or (isinstance(known, FileFormat) and known.sandboxed)
 
 
 def left_out(source: str, error: DocumentError) -> Unread:
