@@ -109,7 +109,7 @@ _MARKS = (
 """How DeepSeek R1 and Qwen (also ByteDance's <seed:think>, Meituan's <longcat_think>, MiniMax's <mm:think>), Magistral,
 Kimi, Sky-T1, Command A, Gemma, MedGemma and Granite begin and end their thoughts."""
 _BLOCK = re.compile(
-    rf"(?:\A|(?<=\n))\s*(?:{'|'.join(f'{begin}.*?(?:{end}|{chr(92)}Z)' for begin, end in _MARKS)})",
+    rf"(?:\A\s*|(?<=\n)[^\S\n]*)(?:{'|'.join(f'{begin}.*?(?:{end}|{chr(92)}Z)' for begin, end in _MARKS)})",
     re.DOTALL | re.IGNORECASE,
 )
 """A block of thoughts at the head of a line; one without end is all thought."""
@@ -135,11 +135,16 @@ _BARE_HEAD = re.compile(r"\A\s*(?:analysis|commentary)(?=[^\W\d_a-z])")
 _HARMONY = re.compile(
     r"<\|channel\|>final(?: ?<\|constrain\|>\w+)?<\|message\|>(.*?)(?:<\|(?:end|return)\|>|\Z)", re.DOTALL
 )
-_TURN = re.compile(
-    r"\A\s*(?:<\|im_start\|>assistant\n?|<\|assistant\|>|<\|start_header_id\|>assistant<\|end_header_id\|>|<\|begin_of_box\|>)"
-    r"\s*|\s*(?:<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end_of_box)\|>|<end_of_turn>|<｜end▁of▁sentence｜>)+\s*"
-    r"(?:<\|im_start\|>.*|<start_of_turn>.*|<\|start_header_id\|>.*)?\Z",
-    re.DOTALL,
+_TURN_BEGINS = re.compile(
+    r"\s*(?:<\|im_start\|>assistant\n?|<\|assistant\|>|<\|start_header_id\|>assistant<\|end_header_id\|>"
+    r"|<\|begin_of_box\|>)\s*"
+)
+_TURN_ENDS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end_of_box|>"),
+    *("<end_of_turn>", "<｜end▁of▁sentence｜>"),
+)
+_NEXT_TURN = re.compile(
+    rf"(?:{'|'.join(map(re.escape, _TURN_ENDS))})\s*(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)"
 )
 """Marks around a turn that a server with another template leaves in the text, and the next turn, which is not its."""
 
@@ -254,8 +259,17 @@ def without_thoughts(text: str) -> str:
 
 def _without_marks(text: str) -> str:
     """`text` without the marks around a turn; where text is struck out, `</s>` is no mark."""
-    plain = _TURN.sub("", text if "<s>" in text else text.rstrip().removesuffix("</s>"))
-    return plain.strip() if len(plain) < len(text.rstrip()) else text
+    begins, after = _TURN_BEGINS.match(text), _NEXT_TURN.search(text)
+    begin, end = begins.end() if begins else 0, after.start() if after else len(text)
+    marks = _TURN_ENDS if "<s>" in text else (*_TURN_ENDS, "</s>")
+    least = end
+    while end > begin:
+        mark = next((mark for mark in marks if text.endswith(mark, begin, end)), None)
+        if mark is None and not text[end - 1].isspace():
+            break
+        end -= len(mark) if mark else 1
+        least = end if mark else least
+    return text[begin:end].strip() if begin or after or least < len(text) else text
 
 
 def loops(text: str, *, structured: bool) -> bool:

@@ -11,7 +11,8 @@ from docreduce.providers.dialect import TOOL_NAME
 __all__ = ["leaked_call"]
 
 _MARK = re.compile(
-    rf"<tool_call>|\[TOOL_CALLS\]|<\|python_tag\|>|<function={TOOL_NAME}>|to=functions\.{TOOL_NAME}\b[^{{]*<\|message\|>"
+    rf"<tool_call>|\[TOOL_CALLS\]|<\|python_tag\|>|<function={TOOL_NAME}>|to=functions\.{TOOL_NAME}\b[^{{<]{{0,40}}"
+    rf"(?:<\|constrain\|>[^{{<]{{0,20}})?<\|message\|>"
     rf"|<｜tool▁sep｜>{TOOL_NAME}\s|\A(?=\s*\{{\s*\"name\")"
 )
 """Hermes and Qwen, Mistral, Llama (two), Harmony, DeepSeek; some write the bare object."""

@@ -63,8 +63,8 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _SPELL = (
-    r"(?:\d+(?:[.,]\d+)? ?(?:sek(?:unden?)?|secondes?|segundos?|min(?:uten?|utes?|utos?)?|stunden?|std|heures?|horas?"
-    r"|tage?n?|jours?|d[ií]as?|秒|分钟?|小时|[hms])(?![a-z])\.?,? ?(?:(?:und|et|y) )?)+"
+    r"(?:(?<!\d)\d+(?:[.,]\d+)? ?(?:sek(?:unden?)?|secondes?|segundos?|min(?:uten?|utes?|utos?)?|stunden?|std"
+    r"|heures?|horas?|tage?n?|jours?|d[ií]as?|秒|分钟?|小时|[hms])(?![a-z])\.?,? ?(?:(?:und|et|y) )?)+"
 )
 _FOREIGN_WORDS = re.compile(
     r"\b(?:versuch|wart|erneut|r[ée]essa[iy]|patient|attend|(?:re)?int[ée]nt|esper)[^.\d\n]{0,40}?"
@@ -80,6 +80,7 @@ _WAIT_NAME = re.compile(
 )
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|-")
 _CHINA = timezone(timedelta(hours=8))  # who says it in Chinese, and names no zone
+_MOST_WORDS = 2000
 _DEPTH, _WIDTH = 5, 16
 """Of a body that is looked through for waits; a field in it may be the document, echoed."""
 _SPELLED = re.compile(r"(\d+(?:[.,]\d+)?) ?(ms|milli|stunde|std|tag|jour|d|h|m|s|秒|分|小)", re.IGNORECASE)
@@ -214,6 +215,7 @@ def _stated(value: object, now: float) -> float | None:
 
 
 def _in_words(message: str, now: float) -> float | None:
+    message = message[:_MOST_WORDS]
     found = _WORDS.search(_ONE.sub("1 ", message.replace("_", " ").replace("retry-after", "retry after")))
     if found is None:
         foreign = _FOREIGN_WORDS.search(message)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 from docreduce.providers import openai
 from docreduce.providers.dialect import Call
 from docreduce.providers.draft import FINISH, ending, without_thoughts
+from docreduce.providers.leaks import leaked_call
 from docreduce.providers.manner import Asking
 from docreduce.providers.usage import anthropic_usage, cut_short, openai_usage
 from docreduce.values import Usage
@@ -100,6 +102,18 @@ def test_an_answer_that_speaks_of_thoughts_stays_whole(text: str) -> None:
 @given(st.text(alphabet="<>/[]think THINK◁▷\n{}ab`|channel", max_size=60))
 def test_no_text_of_tags_is_too_odd(text: str) -> None:
     assert len(without_thoughts(text)) <= len(text)
+
+
+@pytest.mark.parametrize(
+    "run", ["\n", " ", "<|im_end|>", "<|im_end|>\n", "<think ", " assistantfinal ", "analysis", "to=functions.record "]
+)
+def test_a_run_of_anything_is_read_in_no_time(run: str) -> None:
+    text = f"<b>{run * 20_000}x"
+    began = time.perf_counter()
+    without_thoughts(text)
+    without_thoughts(f"<think>a</think>{text}")
+    leaked_call(text)
+    assert time.perf_counter() - began < 2.0  # it took ten seconds and more where a pattern looked twice
 
 
 @pytest.mark.parametrize("word", ["insufficient_system_resource", "network_error", "abort", "cancelled", "time_limit"])
