@@ -73,6 +73,7 @@ _WORDS = tuple(
             r"|api.?key[^.\n]{0,40}?(?:not (?:valid|found|exist|recogni[sz]ed)|invalid|incorrect|expired"
             r"|disabled|revoked|wrong|无效|错误|过期)|pass a valid api.?key"
             r"|missing (?:\w+ ){0,3}?auth(?:entication|orization)\b|authorization header|no (?:\w+ )?auth credentials"
+            r"|api-key header (?:is )?(?:required|missing)"
             r"|resolve authentication|authentication token is not|令牌(?:无效|已过期)|无效的令牌|身份验证失败|鉴权失败"
             r"|(?:incorrect|invalid) (?:key|token) provided|invalid authentication|authentication fail|login fail"
             r"|access token (?:is )?(?:invalid|expired)|(?:invalid|expired) access token"
@@ -85,6 +86,7 @@ _WORDS = tuple(
             r"|insufficient (?:\w+ )?(?:credits?|balance|funds|quota)|(?:spend|spending|billing) limit|out of credits"
             r"|balance (?:is |was )?(?:too low|insufficient|not enough|exhausted)|not enough (?:credits?|balance|funds)"
             r"|余额不足|欠费|额度(?:不足|已用尽)|预扣费额度失败|spending cap|add a payment method"
+            r"|\blimit:? 0\b(?![.,]\d)"  # none at all: no wait helps
             r"|credits? (?:are |is |have been )?(?:depleted|exhausted|used up)|\b(?:0|zero) credits remaining"
             r"|(?:no|any) credits (?:left|yet|remaining)",
         ),
@@ -173,7 +175,7 @@ _NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:[,_]\d{3})+(?![\w.]\d)|(?<![\w.-])\d+
 _TOO_LARGE_A_CALL = re.compile(r"request too large|limit:? (\d+),? requested:? (\d+)", re.IGNORECASE)
 
 _NO = (
-    r"(?:unsupported|deprecated|disallowed|disabled|forbidden|mutually exclusive"
+    r"(?:unsupported|deprecated|disallowed|disabled|enabled only|forbidden|mutually exclusive"
     r"|unexpected|unrecognized|unknown|extra (?:inputs|fields)|incompatible"
     r"|invalid|unavailable|no endpoints found|not (?:be |currently |yet )?(?:supported?|permitted|allowed|enabled"
     r"|available|accept(?:ed)?|implemented|recognized|valid)"
@@ -219,14 +221,15 @@ _MANNERS = (
 _FEATURE = r"response_?format|\btools?\b|json_schema|function.?calling|structured.?output"
 _BROKEN_FORM = re.compile(
     # llama.cpp without templates, or with a grammar it cannot read, with 500; Anthropic's and Gemini's grammars
-    rf"requires --jinja|pars(?:e|ing) grammar|schemas?\b[^\n]{{0,120}}?too (?:complex|many|deep|large)"
+    rf"requires --jinja|grammar compilation|pars(?:e|ing) grammar"
+    rf"|(?:schemas?|grammar)\b[^\n]{{0,120}}?too (?:complex|many|deep|large)"
     rf"|(?:{_FEATURE})(?!.?choice)[^\n]{{0,40}}?{_NO}|not support(?:ed)?\b[^\n]{{0,40}}?(?:{_FEATURE})",
     re.IGNORECASE,
 )
 _FORM_KEYS = frozenset(
     {"response_format", "tools", "functions", "function_call", "output_config", "output_format", "text", "guided_json"}
 )
-_OUTPUT = re.compile(r"max_tokens|max_completion_tokens|(?:output|completion) tokens", re.IGNORECASE)
+_OUTPUT = re.compile(r"max_tokens|max_completion_tokens|(?:output|completion|maximum) tokens", re.IGNORECASE)
 _TOO_MUCH = re.compile(
     r"too (?:large|high|big)|at most| > |maximum|less than|range|exceed|greater|<=|\bbetween\b|up to|more than"
     r"|\[ ?[01], ?\d+ ?\]",
