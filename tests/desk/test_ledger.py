@@ -16,6 +16,12 @@ from typing import Any
 import pytest
 from docreduce.desk import Carried, Ledger
 from docreduce.desk.ledger import Booked, Reserved
+from docreduce.desk.ledger import book as book_module
+from docreduce.desk.ledger import lease as lease_module
+from docreduce.desk.ledger import segments as segments_module
+from docreduce.desk.ledger.lease import Lease
+from docreduce.desk.ledger.segments import Segment, join, write_segment
+from docreduce.desk.ledger.sending import SLOTS, Sending
 from docreduce.models.calibration import Sample
 from docreduce.values import Cause, Completion, Failure
 from docreduce.values.errors import MachineError
@@ -315,6 +321,58 @@ def test_a_pinned_number_stays_what_it_first_was(path: Path) -> None:
         assert ledger.pinned("chunk", 8000) == 8000
     with Ledger.open(path) as ledger:
         assert ledger.pinned("chunk", 9000) == 8000
+
+
+def test_what_was_sent_and_booked_is_nothing_to_be_recovered(path: Path) -> None:
+    ledger = Ledger.open(path)
+    rows = [reserve(ledger, words) for words in ("a", "b", "c")]
+    for row in rows:
+        ledger.sending(row.id)
+    ledger.commit([], [Booked(reserved=rows[0], attempt=attempt("a"), kept=kept("a"))])
+    ledger.commit([], [Booked(reserved=rows[1], attempt=None)])
+    ledger.close()
+    with Ledger.open(path) as again:
+        assert again.recovered == [100]
+        assert [(row["key"], row["billing"]) for row in booked(path)] == [
+            (key("a"), "charged"),
+            (key("c"), "unknown"),
+        ]
+        assert again.next_id == rows[2].id + 1
+
+
+def test_of_calls_that_were_sent_as_many_are_known_as_can_be_in_flight(tmp_path: Path) -> None:
+    place = tmp_path / "ledger.sending"
+    first = Sending(place)
+    assert not first.before
+    for number in range(1, SLOTS + 3):
+        first.add(number)
+    first.close()
+    second = Sending(place)
+    assert second.before is not None
+    assert second.before - {0} == set(range(3, SLOTS + 3))
+    second.close()
+    assert Sending(place).before in (set(), {0}), "each process begins anew"
+
+
+def test_names_are_made_durable_with_what_they_name(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    for module in (book_module, segments_module, lease_module):
+        monkeypatch.setattr(module, "fsync_folder", synced.append)
+    folder = tmp_path / "segments"
+    with Ledger.open(path, folder):
+        assert {path.parent, folder} == set(synced)
+    synced.clear()
+    Lease.take(tmp_path / "lease", path)
+    assert synced == [tmp_path / "lease"]
+    written = [Segment.named(folder, 9, number, number) for number in range(8)]
+    synced.clear()
+    for each in written:
+        write_segment(each, [])
+    assert synced == [folder] * 8
+    assert len(join(folder, written)) == 1
+    assert synced == [folder] * 9
 
 
 class LedgerAgainstModel(RuleBasedStateMachine):
