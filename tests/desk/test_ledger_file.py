@@ -136,6 +136,7 @@ def test_a_view_reads_beside_a_run_and_writes_nothing(path: Path) -> None:
         assert ledger.pinned("budget", 8000) == 8000
         assert view.pinned("budget", 1) == 8000
         assert view.pinned("other", 1) == 1
+        assert view.notes == []
         with pytest.raises(MachineError, match="reading only"):
             pay(view, 2)
 
@@ -145,7 +146,12 @@ def test_a_view_of_no_ledger_is_empty_and_makes_none(path: Path) -> None:
         assert answers(view, ["k"]) == {}
         assert view.samples(ENDPOINT, "m") == []
         assert view.carried("job") == Carried(charged_pusd=0, unknown_pusd=0)
+        assert view.notes == []
     assert not path.exists()
+    path.parent.mkdir()
+    path.touch()
+    with Ledger.view(path) as view:
+        assert view.notes == []
 
 
 def test_a_view_of_a_broken_file_says_so_and_leaves_it(path: Path) -> None:
@@ -190,6 +196,7 @@ def test_a_database_of_another_program_is_kept_aside(path: Path) -> None:
         foreign.executescript("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (42)")
     with Ledger.open(path) as ledger:
         assert "not a ledger" in ledger.notes[0]
+        assert "a new one begun with 0 rows read from it" in ledger.notes[0]
     with closing(sqlite3.connect(beside(path)[0])) as plain:
         assert plain.execute("SELECT a FROM theirs").fetchall() == [(42,)]
 
