@@ -20,6 +20,8 @@ from docreduce.values.errors import DocreduceError, MachineError
 __all__ = ["Fault", "leave", "outlet", "print_json", "reported"]
 
 
+MACHINE = "Make room on the disk, or mend what it says, and give the same command again: what is done is kept."
+"""The hint of an error of this machine that has none of its own."""
 LEFT_BEHIND = ("read_", "step_")
 """Threads of a run that are still at work after its end were left behind."""
 
@@ -82,7 +84,8 @@ def reported(as_json: bool, *, log_json: bool = False) -> Iterator[Fault]:
     try:
         yield fault
     except DocreduceError as error:
-        _say(error.kind, error.message, error.hint, as_json, log_json=log_json)
+        hint = error.hint or (MACHINE if isinstance(error, MachineError) else "")
+        _say(error.kind, error.message, hint, as_json, log_json=log_json)
         sys.exit(error.exit_code)
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from docreduce.report.failures import failures
 from docreduce.report.folder import place, table
 from docreduce.report.reading import groups
-from docreduce.report.sentences import against_estimate, held_back, reasons, verdict
+from docreduce.report.sentences import against_estimate, held_back, reasons, since_last, verdict
 from docreduce.report.terminal import dollars
 from docreduce.values.errors import JobError
 
@@ -60,6 +60,7 @@ def facts(run_dir: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "slowest": _slowest(documents, made),
         "pace": _pace(made, manifest),
         "held_back": held_back(manifest),
+        "since_last": since_last(manifest),
         "charts": _charts(made, answered, documents, stages, manifest),
     }
 

@@ -8,7 +8,16 @@ from typing import Any
 from docreduce.engine.bounds import BOUND_NAMES
 from docreduce.values.money import money, pusd
 
-__all__ = ["acceptance", "accepted", "against_estimate", "held_back", "reasons", "verdict"]
+__all__ = [
+    "acceptance",
+    "accepted",
+    "against_estimate",
+    "held_back",
+    "reasons",
+    "since_last",
+    "sufficient_cap",
+    "verdict",
+]
 
 _ENDED = {
     "complete": "Complete",
@@ -56,6 +65,29 @@ def held_back(manifest: Mapping[str, Any]) -> str:
     """The three things that the run waited for longest, each with its seconds; empty where it waited for nothing."""
     waits = list(manifest.get("bounded_by", {}).items())[:3]
     return ", ".join(f"{BOUND_NAMES.get(name, name)} {seconds:,.0f} s" for name, seconds in waits if seconds >= 1)
+
+
+def since_last(manifest: Mapping[str, Any]) -> str:
+    """What became of the input since the last complete run; empty where there is none."""
+    changes = manifest.get("changes") or {}
+    if not changes.get("since"):
+        return ""
+    words = (("new", "new"), ("changed", "changed"), ("same", "as before"))
+    parts = [f"{changes[name]:,} {word}" for name, word in words if changes[name]]
+    if gone := (changes["gone"] or {}).get("count"):  # nobody knows where not all was read
+        parts.append(f"{gone:,} gone")
+    return ", ".join(parts)
+
+
+def sufficient_cap(manifest: Mapping[str, Any]) -> str:
+    """Of a run that its cap stopped the smallest one under which it very probably completes; empty for another run, and
+    where not all of the input was read."""
+    estimate, halted = manifest.get("estimate"), manifest.get("halted") or {}
+    if manifest["status"] != "budget" or not estimate or halted.get("unread"):
+        return ""
+    cost = manifest["cost"]
+    before = cost.get("carried_usd", 0.0) + cost.get("carried_unknown_usd", 0.0)
+    return money(pusd(estimate["smallest_cap_usd"] + before))
 
 
 def against_estimate(manifest: Mapping[str, Any]) -> str | None:

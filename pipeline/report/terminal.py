@@ -11,7 +11,7 @@ from typing import Any
 
 from docreduce.models.catalogue import catalogue
 from docreduce.report.remedies import remedy
-from docreduce.report.sentences import accepted, against_estimate, held_back, reasons
+from docreduce.report.sentences import accepted, against_estimate, held_back, reasons, since_last, sufficient_cap
 from docreduce.settings import InputSettings, ModelSettings
 from docreduce.values import Document
 from docreduce.values.errors import DocumentError, JobError
@@ -62,7 +62,9 @@ def _statuses(counts: Mapping[str, Any]) -> str:
     return ", ".join(found) or "none"
 
 
-def _print_groups(manifest: Mapping[str, Any], console: Console) -> None:
+def _print_input(manifest: Mapping[str, Any], console: Console) -> None:
+    if since := since_last(manifest):
+        console.print(f"since the last complete run: {since}")
     if groups := manifest.get("groups"):
         told = Text(f"{_count(groups['groups'], 'group')} by ").append_text(plain(groups["by"]))
         console.print(told.append(f" ({_statuses(groups)})"))
@@ -74,7 +76,7 @@ def print_run(manifest: Mapping[str, Any], console: Console) -> None:
     console.print(
         f"{manifest['job']}: {manifest['status']}, {_count(counts['documents'], 'document')} ({_statuses(counts)})"
     )
-    _print_groups(manifest, console)
+    _print_input(manifest, console)
     if manifest.get("halted"):
         console.print(Text("stopped: ").append_text(plain(manifest["halted"]["message"])))
         if manifest["halted"].get("unread"):
@@ -139,10 +141,13 @@ def _print_failures(manifest: Mapping[str, Any], console: Console) -> None:
     for each in by_reason(found["kinds"]):
         told = f"{each['numbers']}, {each['reason']}: {each['remedy']}"
         console.print(Padding(Text(told), (0, 0, 0, 2), expand=False))
+    if cap := sufficient_cap(manifest):
+        console.print(f"  smallest cap that will very probably do: {cap}")
+    said = (manifest.get("halted") or {}).get("message")
     for row in found["failures"]:
-        console.print(
-            Padding(plain(f"{row['document']}: {row['error'] or row['error_kind']}"), (0, 0, 0, 4), expand=False)
-        )
+        # what stopped the run is said above, once
+        told = row["document"] if row["error"] == said else f"{row['document']}: {row['error'] or row['error_kind']}"
+        console.print(Padding(plain(told), (0, 0, 0, 4), expand=False))
     if found["total"] > len(found["failures"]):
         more = found["total"] - len(found["failures"])
         console.print(plain(f"    … and {more:,} more: docreduce failures {run_dir}"))

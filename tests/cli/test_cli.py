@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,6 +44,19 @@ def test_every_exit_code_of_the_errors_and_of_runs_stands_in_the_readme() -> Non
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     told = [int(code) for code in re.findall(r"^\| (\d+) \|", readme, re.MULTILINE)]
     assert told == [0, 1, 2, 3, 4, 5, 6, 7, 70, 130]
+
+
+@pytest.mark.long
+def test_help_comes_within_150_ms_of_a_bare_python() -> None:
+    def seconds(*words: str) -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+        return time.perf_counter() - started
+
+    # the fastest of some: whatever else the machine does is no fault of ours
+    asked, bare = (min(seconds(*words) for _ in range(7)) for words in (("-m", "docreduce", "--help"), ("-c", "pass")))
+    print(f"--help {asked:.3f} s, python -c pass {bare:.3f} s")
+    assert asked - bare < 0.15
 
 
 def test_help_imports_no_heavy_library() -> None:

@@ -125,16 +125,21 @@ def calm(nights: Nights) -> None:
     same = nights.night("nothing changed")
     assert (same.code, same.moved, same.change, same.paid) == (0, True, {"same": 3}, 0)
     assert "3 answers reused" in same.said
+    assert "since the last complete run" not in first.said
+    assert "since the last complete run: 3 as before\n" in same.said
     write("dee", "New.")
     new = nights.night("a new file")
     assert (new.code, new.moved, new.change, new.paid) == (0, True, {"same": 3, "new": 1}, 1)
+    assert "nightly: complete, 4 documents (4 ok)\nsince the last complete run: 1 new, 3 as before\n" in new.said
     write("ada", "Changed.")
     changed = nights.night("a changed file")
     assert (changed.code, changed.moved, changed.change, changed.paid) == (0, True, {"same": 3, "changed": 1}, 1)
     assert changed.gone == 0
+    assert "since the last complete run: 1 changed, 3 as before\n" in changed.said
     (inputs / "bay.txt").unlink()
     gone = nights.night("a file gone")
     assert (gone.code, gone.moved, gone.change, gone.gone, gone.paid) == (0, True, {"same": 3}, 1, 0)
+    assert "since the last complete run: 3 as before, 1 gone\n" in gone.said
     (inputs / "x.pdf").write_bytes(BROKEN)
     broken = nights.night("a broken PDF")
     assert (broken.code, broken.moved, broken.change, broken.paid) == (1, True, {"same": 3, "new": 1}, 0)
@@ -150,6 +155,7 @@ def rough(nights: Nights, server: Server) -> None:
     wrong = nights.night("a wrong key", key="sk-wrong")
     assert (wrong.code, wrong.moved, wrong.latest, wrong.paid) == (4, False, broken.latest, 0)
     assert "stopped: HTTP 401: Invalid API key" in wrong.said
+    assert wrong.said.count("Invalid API key") == 1, "said once, not for each document"
     assert "`latest` is not moved: the run is not complete: refused" in wrong.said
     right = nights.night("the right key")
     assert (right.code, right.moved, right.change, right.paid) == (0, True, {"same": 3, "new": 1}, 1)
@@ -158,6 +164,7 @@ def rough(nights: Nights, server: Server) -> None:
     full = nights.night("a full disk", file_bytes=4096)
     assert (full.code, full.moved, full.latest, full.paid) == (5, False, right.latest, 0)
     assert "ledger.sqlite" in full.said
+    assert "Make room on the disk" in full.said
     assert {path.name: path.read_bytes() for path in (nights.output / "nightly" / right.latest).iterdir()} == kept
     room = nights.night("room again")
     assert (room.code, room.moved, room.change, room.paid) == (0, True, {"same": 4, "new": 1}, 1)
@@ -165,7 +172,8 @@ def rough(nights: Nights, server: Server) -> None:
     capped = nights.night("the cap reached", cap=0.000001)
     assert (capped.code, capped.moved, capped.latest, capped.paid) == (3, False, room.latest, 0)
     assert "1 skipped, budget: Raise budget.max_cost_usd and run again" in capped.said
-    raised = nights.night("the cap raised")
+    (enough,) = re.findall(r"smallest cap that will very probably do: \$(\S+)", capped.said)
+    raised = nights.night("the cap raised", cap=float(enough))
     assert (raised.code, raised.moved, raised.change, raised.paid) == (0, True, {"same": 5, "new": 1}, 1)
     stats = server.stats()
     assert (stats["billed_calls"], stats["unique_ok"], stats["repeated_ok"]) == (8, 8, 0)
