@@ -10,6 +10,7 @@ import asyncio
 import html
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docreduce.values.errors import JobError
+from docreduce.values.errors import JobError, MachineError
 from docreduce.values.likeness import did_you_mean
 from docreduce.values.money import PICO, money
 
@@ -277,6 +278,13 @@ def _run(job: Job, **chosen: Any) -> Run:
                 loop.call_soon_threadsafe(act)
 
     manifest = _apart(lambda: run_job(job, options, steer=steer), stop)
+    if job.output.report:
+        from docreduce.report.html import write_report
+
+        try:
+            write_report(manifest, job.output.path)
+        except MachineError as error:  # the results stand without it
+            warnings.warn(f"report.html could not be written: {error.message}", stacklevel=3)
     return Run(manifest, Path(manifest["run_dir"]))
 
 

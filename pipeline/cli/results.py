@@ -28,20 +28,12 @@ def register(main: click.Group, show: Show) -> None:
 
 
 def write_report(manifest: Mapping[str, Any], path: str, *, quiet: bool) -> None:
-    """report.html beside the results of a run, also where they were uploaded (`path`, as output.path has it), and where
-    it is to stderr. Where a disk or the store refuses it, that is said: the results stand without it."""
-    from docreduce.storage import is_address, publish
-
-    run_dir = Path(manifest["run_dir"])
-    places = [str(run_dir / "report.html")]
+    """report.html beside the results of a run, and where it is to stderr. Where it cannot be, that is said: the results
+    stand without it."""
     try:
-        from docreduce.report.html import write_html
+        from docreduce.report.html import write_report as written
 
-        write_html(run_dir)
-        # what the store has just refused waits for the next run, the report with it
-        if is_address(path) and all(lost["format"] != path for lost in manifest.get("dropped", ())):
-            publish(run_dir.parent, path)
-            places.append(f"{path.rstrip('/')}/{run_dir.parent.name}/{run_dir.name}/report.html")
+        places = written(manifest, path)
     except MachineError as error:
         click.echo(f"report.html could not be written: {error.message}", err=True)
         return

@@ -19,14 +19,14 @@ from docreduce.report.folder import read_manifest
 from docreduce.report.pages import sheets
 from docreduce.report.sentences import acceptance, accepted
 from docreduce.report.terminal import dollars
-from docreduce.storage import machine_errors
+from docreduce.storage import is_address, machine_errors, publish
 from docreduce.values.errors import JobError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-__all__ = ["write_html", "write_reading"]
+__all__ = ["write_html", "write_reading", "write_report"]
 
 VIEWS = 50
 """Documents up to which an index comes with all of their views; beyond, they are made when they are asked for."""
@@ -55,6 +55,18 @@ def write_html(run_dir: Path) -> Path:
 
     manifest = read_manifest(run_dir)
     return _write(run_dir / "report.html", _page("report", **facts(run_dir, manifest)))
+
+
+def write_report(manifest: Mapping[str, Any], path: str) -> list[str]:
+    """report.html beside the results of a run that has ended, also where they were uploaded (`path`, as output.path has
+    it): all its places. Raises MachineError where a disk or the store refuses it; the results stand without it."""
+    run_dir = Path(manifest["run_dir"])
+    places = [str(write_html(run_dir))]
+    # what the store has just refused waits for the next run, the report with it
+    if is_address(path) and all(lost["format"] != path for lost in manifest.get("dropped", ())):
+        publish(run_dir.parent, path)
+        places.append(f"{path.rstrip('/')}/{run_dir.parent.name}/{run_dir.name}/report.html")
+    return places
 
 
 def write_reading(run_dir: Path, name: str | None, to: Path | None = None) -> Path:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from docreduce.simulator import Ask
-from docreduce.values.errors import JobError
+from docreduce.values.errors import JobError, MachineError
 from places import ROOT
 from pydantic import BaseModel
 from runs import serving
@@ -81,6 +81,22 @@ def test_a_run_gives_its_tables_as_frames(tmp_path: Path) -> None:
         run.records  # noqa: B018
     assert "3 documents (3 ok)" in repr(run)
     assert "3 documents (3 ok)" in run._repr_html_()
+    assert "all 3 documents are ok" in (run.dir / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_without_a_report_has_none_and_a_disk_that_refuses_it_costs_no_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = docreduce.run(reports(tmp_path), report=False)
+    assert not (none.dir / "report.html").exists()
+
+    def refuse(*_: object) -> None:
+        raise MachineError("report.html: No space left on device")
+
+    monkeypatch.setattr("docreduce.report.html.write_html", refuse)
+    with pytest.warns(UserWarning, match="could not be written: report.html: No space left"):
+        run = docreduce.run(reports(tmp_path), fresh=True)
+    assert run.documents.height == 3
 
 
 def test_decimals_that_polars_cannot_hold_come_as_text(tmp_path: Path) -> None:
