@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 from docreduce.cli import main
@@ -210,6 +211,33 @@ def test_the_units_are_what_systemd_takes(home: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_jobs_in_the_readme_are_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    jobs = re.findall(r"^```toml\n(# (\w+\.toml)\n.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert [name for _, name in jobs] == ["book.toml", "parties.toml"]
+    for job, name in jobs:
+        Path(name).write_text(job, encoding="utf-8")
+        result = CliRunner().invoke(main, ["run", name, "--json"])
+        assert (result.exit_code, json.loads(result.stdout)["status"]) == (0, "complete"), result.output
+    records = pl.read_parquet("results/parties/latest/records.parquet").schema
+    assert records["parties"] == pl.List(pl.Struct({"name": pl.String, "role": pl.String}))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+def test_the_line_for_completion_makes_bash_complete(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^```bash\n(.*)\n```$", README, re.MULTILINE)
+    command = tmp_path / "docreduce"  # as pip makes it
+    command.write_text(f"#!{sys.executable}\nfrom docreduce.cli import main\nmain()\n")
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    asked = f"{line}; COMP_WORDS=(docreduce esti); COMP_CWORD=1; _docreduce_completion docreduce; echo $COMPREPLY"
+    done = subprocess.run(
+        ["bash", "-c", asked], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.strip() == "estimate", done.stderr
 
 
 def test_the_pictures_in_the_readme_are_there() -> None:
