@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import docreduce
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -224,6 +225,23 @@ def test_the_jobs_in_the_readme_are_jobs(tmp_path: Path, monkeypatch: pytest.Mon
         assert (result.exit_code, json.loads(result.stdout)["status"]) == (0, "complete"), result.output
     records = pl.read_parquet("results/parties/latest/records.parquet").schema
     assert records["parties"] == pl.List(pl.Struct({"name": pl.String, "role": pl.String}))
+
+
+def test_the_columns_in_the_readme_are_those_of_the_tables(tmp_path: Path) -> None:
+    found = re.search(r"<!-- columns -->\n\n(.*?)\n\n<!-- /columns -->", README, re.DOTALL)
+    assert found is not None
+    told = {
+        name: columns.split(", ") for name, columns in re.findall(r"^\| `(\w+)` \| (.*) \|$", found[1], re.MULTILINE)
+    }
+    data, field = str(ROOT / "data"), {"type": "object", "properties": {"notice_days": {"type": "integer"}}}
+    stated = {"name": "n", "model": {"provider": "offline"}, "output": {"path": str(tmp_path)}}
+    summaries = {"kind": "summarize", "input": {"paths": [f"{data}/reports"]}, "reduce": {"by": "all"}}
+    records = {"kind": "extract", "input": {"paths": [f"{data}/contracts"]}, "extract": {"schema": field}}
+    there: dict[str, list[str]] = {}
+    for job in (records, summaries):
+        for table in docreduce.run({**stated, **job}).dir.glob("*.parquet"):
+            there[table.stem] = [name for name in pl.read_parquet_schema(table) if name != "notice_days"]
+    assert told == there
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
