@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from statistics import fmean, median
 from typing import TypeAlias, cast
 from zlib import crc32
@@ -21,7 +22,7 @@ from docreduce.models.catalogue import Ratio, TextKind
 from docreduce.models.routes import Route
 from docreduce.values import Attempt, Cause, Request, Usage
 
-__all__ = ["Answers", "Calibration", "Sample", "counted_sample", "learn", "sample", "text_kind"]
+__all__ = ["Answers", "Calibration", "Sample", "Top", "counted_sample", "learn", "sample", "text_kind"]
 
 TOKENS_PER_WORD = Ratio(1.2, 1.4, 2.2)
 """Tokens of ours in an answer per word asked for: English is at about 1.3 (o200k_base), German at 1.9."""
@@ -182,12 +183,33 @@ class Answers:
     sd: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The most tokens that a request came to for one of ours, and our counts of the smallest and largest request of
+    which that is known."""
+
+    ratio: float
+    least: int
+    most: int
+
+    @classmethod
+    def of(cls, ours: int, theirs: int) -> Top:
+        """What one request shows."""
+        return cls(theirs / ours, ours, ours)
+
+    def with_(self, other: Top | None) -> Top:
+        """What both show."""
+        if other is None:
+            return self
+        return Top(max(self.ratio, other.ratio), min(self.least, other.least), max(self.most, other.most))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What is expected of a model. `seen`: answers it rests on.
 
     `fit_ratio`: model tokens per token of ours that hardly any request passes, for the room of new plans; `fit_tokens`:
-    our count of the smallest request that was refused as too long. `top_ratios`: the most any request came to, by kind
+    our count of the smallest request that was refused as too long. `tops`: the most any request came to, by kind
     of text. `again`: attempts a call that were charged and brought nothing, and `again_output` their tokens; `cached`:
     the share of input tokens that came from the service's cache, none until it was seen."""
 
@@ -195,7 +217,7 @@ class Calibration:
     seen: int
     fit_ratio: float | None
     fit_tokens: int | None
-    top_ratios: Mapping[str, float]
+    tops: Mapping[str, Top]
     again: Ratio
     again_output: float
     cached: Ratio
@@ -263,8 +285,9 @@ def learn(samples: Iterable[Sample], prior: Mapping[TextKind, Ratio]) -> Calibra
         seen=sum(each.fault != "counted" for each in counted),
         fit_ratio=1.05 * max(large) if len(large) >= ENOUGH else None,
         fit_tokens=min((each.counted_tokens for each in told if each.fault == "overflow"), default=None),
-        top_ratios={
-            kind: max(each.input_tokens / each.counted_tokens for each in seen) for kind, seen in of_kind.items()
+        tops={
+            kind: reduce(Top.with_, (Top.of(each.counted_tokens, each.input_tokens) for each in seen))
+            for kind, seen in of_kind.items()
         },
         again=_share(len(again), sum(answered.values()), AGAIN),
         again_output=_mean(again),

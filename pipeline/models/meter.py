@@ -1,14 +1,16 @@
 """How many tokens of a model a request takes: what is expected, and the bound that a reservation rests on.
 
 A tokenizer that splits text into at most its bytes never makes more tokens than there are UTF-8 bytes: that is the
-bound until a kind of text has its first answer, and from then on the worst ratio that was seen, with a margin.
+bound until a kind of text has its first answer, and from then on the worst ratio that was seen, with a margin. It holds
+for requests of the sizes that were seen: the instructions before a text are in a language of their own, so that the
+ratio of a longer one can be another, and what a request is longer than the longest counted is bounded by its bytes.
 """
 
 from __future__ import annotations
 
 import math
 
-from docreduce.models.calibration import Calibration, text_kind
+from docreduce.models.calibration import Calibration, Top, text_kind
 from docreduce.models.catalogue import Ratio
 from docreduce.models.prices import bound
 from docreduce.models.routes import Route
@@ -34,7 +36,7 @@ class Meter:
         self.calibration = calibration
         self.exact = exact
         self.embedded = embedded
-        self._tops = dict(calibration.top_ratios)
+        self._tops = dict(calibration.tops)
 
     def at(self, route: Route) -> Meter:
         """The same measure of the same model, asked and billed another way; what one learns the other knows."""
@@ -54,9 +56,13 @@ class Meter:
         """Input tokens that the service cannot count more of."""
         if self.embedded:
             return request.tokens
-        ratio = 1.0 if self.exact else self._tops.get(kind)
-        by_bytes = self._bytes(request) + OWN_TOKENS
-        return by_bytes if ratio is None else min(by_bytes, math.ceil(request.tokens * ratio * MARGIN) + OWN_TOKENS)
+        by_bytes = self._bytes(request)
+        top = Top(1.0, request.tokens, request.tokens) if self.exact else self._tops.get(kind)
+        if top is None:
+            return by_bytes + OWN_TOKENS
+        alike = min(max(request.tokens, top.least), top.most)
+        beyond = max(0, request.tokens - top.most) / max(1, request.tokens) * by_bytes
+        return min(by_bytes, math.ceil((alike * top.ratio + beyond) * MARGIN)) + OWN_TOKENS
 
     def cost_bound(self, request: Request, kind: str) -> int:
         """Pico-dollars that no attempt at `request` can pass."""
@@ -82,7 +88,7 @@ class Meter:
     def learn(self, request: Request, kind: str, usage: Usage) -> None:
         """Take in what the service counted of `request`."""
         if request.tokens >= LEAST_SAMPLE and usage.input_tokens > 0:
-            self._tops[kind] = max(self._tops.get(kind, 0.0), usage.input_tokens / request.tokens)
+            self._tops[kind] = Top.of(request.tokens, usage.input_tokens).with_(self._tops.get(kind))
 
     @staticmethod
     def _bytes(request: Request) -> int:

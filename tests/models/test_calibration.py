@@ -13,7 +13,7 @@ from docreduce.config import load_job
 from docreduce.desk import Ledger
 from docreduce.desk.ledger import Booked, Reserved
 from docreduce.engine.session import Session, open_session
-from docreduce.models.calibration import Calibration, Sample, counted_sample, learn, prior_kind, sample, text_kind
+from docreduce.models.calibration import Calibration, Sample, Top, counted_sample, learn, prior_kind, sample, text_kind
 from docreduce.models.catalogue import UNKNOWN, Ratio
 from docreduce.values import Attempt, Cause, Message, Request, Usage
 from hypothesis import given
@@ -108,7 +108,7 @@ def test_outliers_teach_nothing() -> None:
 def test_the_worst_of_each_kind_and_the_smallest_text_refused_are_kept() -> None:
     overflow = attempt(outcome=Cause.CONTEXT_OVERFLOW, billing="free", usage=None)
     learned = taught(*[attempt(given=1200)] * 30, attempt(given=90_000), overflow)
-    assert learned.top_ratios == {"latin0-en": 90.0}
+    assert learned.tops == {"latin0-en": Top(90.0, 1000, 1000)}
     assert learned.fit_tokens == 1000
     assert learned.fit_ratio == pytest.approx(1.05 * 1.2, rel=0.01)
     assert taught(*[attempt()] * 19).fit_ratio is None

@@ -30,8 +30,8 @@ def usage(tokens: int) -> Usage:
     return Usage(input_tokens=tokens, output_tokens=5)
 
 
-def seen(ratio: float, kind: str = "latin0-en", made: int = 20) -> Sample:
-    return Sample("https://m.example/v1", "m", kind, "map", "", 0, "", 1000, round(1000 * ratio), made)
+def seen(ratio: float, kind: str = "latin0-en", made: int = 20, ours: int = 250) -> Sample:
+    return Sample("https://m.example/v1", "m", kind, "map", "", 0, "", ours, round(ours * ratio), made)
 
 
 @settings(deadline=None)  # a vocabulary is read first
@@ -65,6 +65,30 @@ def test_what_earlier_runs_saw_bounds_from_the_first_call_on() -> None:
     measured = meter(seen(1.2), seen(2.0))
     assert measured.known("latin0-en")
     assert measured.input_bound(request(), "latin0-en") == 250 * 2.0 * 1.25 + 200
+
+
+TAMIL = "பழைய வீடு ஆற்றின் கரையில் நிற்கிறது, மழை இரவு முழுவதும் அதன் கூரை மீது விழுகிறது. "
+
+
+@pytest.mark.parametrize("first", [1, 2, 8, 40])
+@pytest.mark.parametrize("then", [1, 3, 20, 60])
+def test_a_ratio_learned_of_another_length_bounds_what_instructions_in_another_language_hide(
+    first: int, then: int
+) -> None:
+    """The service counts bytes in Tamil and as we do in English: the longer the text, the higher the ratio of all."""
+    told = "You summarize documents. Write plain sentences, in the language of the text, and name what matters. " * 5
+    ours = tokenizer("o200k_base")
+
+    def made(times: int) -> tuple[Request, int]:
+        messages = (Message("system", told), Message("user", TAMIL * times))
+        tokens = ours.count(told) + ours.count(TAMIL * times) + 8
+        return Request(messages=messages, tokens=tokens), ours.count(told) + len((TAMIL * times).encode()) + 8
+
+    measured = meter()
+    learned, counted = made(first)
+    measured.learn(learned, "tamil", usage(counted))
+    asked, truly = made(then)
+    assert truly <= measured.input_bound(asked, "tamil") <= meter().input_bound(asked, "tamil")
 
 
 def test_no_bound_is_above_that_in_bytes() -> None:
