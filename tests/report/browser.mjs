@@ -52,10 +52,10 @@ if (click) {
   await page.locator(click).first().click();
   await arrived(target);
   found.target = target;
-  const words = page.locator(`a:has(> ${target})`);
+  const words = page.locator(target).locator("xpath=.."); // the passage that the anchor stands in
   found.label = await words.getAttribute("aria-label");
   found.words = await words.textContent();
-  found.wordsInView = await inView(`a:has(> ${target})`);
+  found.wordsInView = await inView(`${target} >> xpath=..`);
   if (option("--shot")) await page.screenshot({ path: option("--shot") });
   const back = await words.getAttribute("href");
   await words.click();

@@ -65,3 +65,22 @@ def test_a_book_opens_and_its_last_passage_is_a_click_away(
     assert (seen["wordsInView"], seen["valueInView"]) == (True, True)
     assert "".join(seen["words"].split()).startswith("".join(seen["quote"].removesuffix("…").split()))
     assert [each for each in seen["violations"] if each["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("shape", [(), ("--phone", "--dark")], ids=["desktop", "phone, dark"])
+def test_the_last_of_many_values_is_a_click_away_from_its_words_and_back(
+    tmp_path: Path, shape: tuple[str, ...]
+) -> None:
+    entries = (f"## Entry {at}\n\nReference: AB-{2000 + at}-{at % 1000:03}\nAmount: {at}.50 EUR" for at in range(1_500))
+    (tmp_path / "book.md").write_text("\n\n".join(entries), encoding="utf-8")
+    fields = {"reference": {"type": "string"}, "amount": {"type": "number"}}
+    stated = {"name": "book", "kind": "extract", "input": {"paths": [str(tmp_path / "book.md")]}}
+    given = {"schema": {"type": "object", "properties": fields}, "cardinality": "many"}
+    run = docreduce.run({**stated, "extract": given}, output=tmp_path / "out", max_tokens=100)
+    found = reading(run.dir, "book.md")
+    rests = [each for item in found["items"] for value in item["values"] for each in value["evidence"]]
+    assert len(rests) > 500
+    last = max((each for each in rests if each["char_start"] is not None), key=lambda each: each["char_start"])
+    seen = browse(write_reading(run.dir, "book.md"), "--click", f".rest a[href='#w-{last['number']}']", *shape)
+    assert (seen["errors"], seen["wide"], seen["words"]) == ([], False, last["quote"])
+    assert (seen["wordsInView"], seen["valueInView"]) == (True, True)
