@@ -1,4 +1,4 @@
-"""What kinds share: asking over the chunks of a document, over rows that share a request, and for answers of a form.
+"""What kinds share: asking over the chunks of a document, and for answers of a form.
 
 All are generators of steps: they yield requests and receive their outcomes in the same order.
 
@@ -11,8 +11,8 @@ is answered: what a document can cost stays bounded, and an estimate drives the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Generic, TypeAlias, TypeVar, cast
 
@@ -49,7 +49,7 @@ __all__ = [
     "is_cut",
     "likeness",
     "over_chunks",
-    "over_rows",
+    "overflows",
     "structured",
 ]
 
@@ -126,7 +126,7 @@ def over_chunks(
         outcomes = yield [ask(chunk) for chunk, _ in todo]
         again = []
         for (chunk, depth), outcome in zip(todo, outcomes, strict=True):
-            splits = MAX_SPLITS if _overflows(outcome) else 0
+            splits = MAX_SPLITS if overflows(outcome) else 0
             pieces = split(chunk, document.text, plan.tokenizer, marks=document.marks) if depth < splits else []
             again += [(replace(piece, index=next(numbers)), depth + 1) for piece in pieces]
             if not pieces:
@@ -135,7 +135,8 @@ def over_chunks(
     return sorted(done, key=lambda pair: (pair[0].span.start, pair[0].span.end))
 
 
-def _overflows(outcome: Outcome) -> bool:
+def overflows(outcome: Outcome) -> bool:
+    """Whether the service refused it as too long."""
     return isinstance(outcome, Failure) and outcome.cause is Cause.CONTEXT_OVERFLOW
 
 
@@ -274,52 +275,6 @@ def failures_of(answered: Sequence[tuple[Chunk, Outcome]], plan: Plan) -> list[F
     """The failures among the outcomes, in order, with one for each answer that broke off."""
     outcomes = [cut_failure(outcome, plan) if is_cut(outcome) else outcome for _, outcome in answered]
     return [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-
-
-@dataclass(slots=True)
-class Apart(Generic[T]):
-    """Packed rows' answers taken apart: by the row's place in the unit. `alone` are to be asked one by one."""
-
-    answered: dict[int, tuple[T, Completion]] = field(default_factory=dict)
-    failed: dict[int, Failure] = field(default_factory=dict)
-    alone: list[int] = field(default_factory=list)
-
-
-def over_rows(
-    rows: Sequence[int],
-    ask: Callable[[Sequence[int]], Request],
-    take_apart: Callable[[Sequence[int], str], Mapping[int, T]],
-) -> Asking[Apart[T]]:
-    """Ask for all rows in one request, in halves where the answer was cut, too long or no answer at all.
-
-    `take_apart` gives what is valid by row and leaves the others out; they are to be asked alone, as is a single
-    row. It raises InvalidAnswerError where there is nothing to take apart."""
-    apart: Apart[T] = Apart()
-    todo = [list(rows)]
-    while todo:
-        groups, todo = todo, []
-        outcomes = yield [ask(group) for group in groups]
-        for group, outcome in zip(groups, outcomes, strict=True):
-            missing = group
-            if isinstance(outcome, Failure) and not _overflows(outcome):
-                apart.failed |= dict.fromkeys(group, outcome)
-                continue
-            if isinstance(outcome, Completion) and not is_cut(outcome):
-                try:
-                    found = take_apart(group, outcome.text)
-                except InvalidAnswerError:
-                    found = {}
-                apart.answered |= {row: (value, outcome) for row, value in found.items()}
-                missing = [row for row in group if row not in found]
-            if missing == group:
-                half = (len(group) + 1) // 2
-                halves = [group[:half], group[half:]]
-                todo += [part for part in halves if len(part) > 1]
-                apart.alone += [part[0] for part in halves if len(part) == 1]
-            else:
-                apart.alone += missing
-    apart.alone.sort()
-    return apart
 
 
 def chunk_result(chunk: Chunk, outcome: Outcome) -> ChunkResult:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 
-from docreduce.models.calibration import Calibration, Top, text_kind
+from docreduce.models.calibration import Calibration, Top
 from docreduce.models.catalogue import Ratio
 from docreduce.models.prices import bound
 from docreduce.models.routes import Route
+from docreduce.models.text_kinds import text_kind
 from docreduce.values import FRAME_TOKENS, Request, Usage
 
 __all__ = ["Meter", "kind_of"]

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 from docreduce.readers.base import FileFormat, ReadOptions, Text
 from docreduce.readers.html import GRID, PAGE, extract
+from docreduce.readers.odt_names import THROUGH
 from docreduce.readers.package import Package, attribute, child, children, descendants, local, tagged
 from docreduce.readers.wordml import note
 from docreduce.values.errors import DocumentError
@@ -19,69 +20,6 @@ __all__ = ["FORMAT", "SLIDES"]
 
 _MAX_DEPTH = 60
 _MAX_REPEAT = 1000
-_THROUGH = frozenset(
-    [
-        "section",
-        "index-body",
-        "alphabetical-index",
-        "bibliography",
-        "illustration-index",
-        "object-index",
-        "table-index",
-        "table-of-content",
-        "user-index",
-        "span",
-        "a",
-        "g",
-        "frame",
-        "ruby",
-        "ruby-base",
-        "meta",
-        "meta-field",
-        "text-box",
-        "custom-shape",
-        "rect",
-        "ellipse",
-        "line",
-        "polygon",
-        "path",
-        "bookmark-ref",
-        "reference-ref",
-        "note-ref",
-        "sequence-ref",
-        "sequence",
-        "page-number",
-        "page-count",
-        "date",
-        "time",
-        "title",
-        "subject",
-        "author-name",
-        "author-initials",
-        "file-name",
-        "placeholder",
-        "variable-get",
-        "variable-set",
-        "variable-input",
-        "user-field-get",
-        "user-field-input",
-        "expression",
-        "text-input",
-        "database-display",
-        "drop-down",
-        "chapter",
-        "creator",
-        "description",
-        "keywords",
-        "conditional-text",
-        "hidden-text",
-        "execute-macro",
-        "sender-firstname",
-        "sender-lastname",
-        "sender-company",
-        "index-title",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +77,7 @@ class _Open:
             return tagged("del", self.blocks(self.deleted.pop(attribute(element, "change-id"))))
         if name in ("frame", "custom-shape", "rect", "ellipse", "g", "line"):
             return self.shape(element)
-        if name in _THROUGH:
+        if name in THROUGH:
             return self.blocks(element, style, level)
         return ""
 
@@ -189,7 +127,7 @@ class _Open:
             return tagged("rt", self.inline(element))
         if name == "ruby":
             return tagged("ruby", self.inline(element))
-        return self.inline(element) if name in _THROUGH else ""
+        return self.inline(element) if name in THROUGH else ""
 
     def signs(self, style: str, content: str) -> str:
         for _ in range(_MAX_DEPTH):

@@ -11,6 +11,7 @@ from html import escape
 
 from docreduce.readers.base import FileFormat, ReadOptions, Text
 from docreduce.readers.html import GRID, extract
+from docreduce.readers.rtf_words import CHARSETS, ESCAPES, MACHINES, PLACES, SHOWN, SIGNS, SILENT
 from docreduce.readers.wordml import note, symbol
 from docreduce.values.errors import DocumentError
 
@@ -20,86 +21,6 @@ _TOKEN = re.compile(
     rb"\\(?:([a-zA-Z]{1,32})(-?\d{1,10})? ?|'([0-9a-fA-F]{2})|([^a-zA-Z]))|([{}])|([^\\{}\r\n]+)|[\r\n]+"
 )
 # Destinations whose text is none of the document's.
-_SILENT = frozenset(
-    [
-        "fonttbl",
-        "colortbl",
-        "stylesheet",
-        "info",
-        "pict",
-        "header",
-        "headerl",
-        "headerr",
-        "headerf",
-        "footer",
-        "footerl",
-        "footerr",
-        "footerf",
-        "object",
-        "themedata",
-        "colorschememapping",
-        "datastore",
-        "latentstyles",
-        "listtable",
-        "listoverridetable",
-        "rsidtbl",
-        "generator",
-        "xmlnstbl",
-        "revtbl",
-        "filetbl",
-        "fldinst",
-        "pgdsctbl",
-        "nonshppict",
-        "bkmkstart",
-        "bkmkend",
-        "mmathPr",
-        "wgrffmtfilter",
-        "shpinst",
-        "annotation",
-        "atnid",
-        "atnauthor",
-        "atntime",
-        "atnref",
-        "atndate",
-        "atnparent",
-        "xe",
-        "tc",
-        "rxe",
-        "background",
-        "userprops",
-        "docvar",
-        "panose",
-        "falt",
-        "fontemb",
-        "blipuid",
-        "picprop",
-        "pntxta",
-        "pntxtb",
-        "pnseclvl",
-        "ftnsep",
-        "ftnsepc",
-        "ftncn",
-        "aftnsep",
-        "aftnsepc",
-        "aftncn",
-        "formfield",
-    ]
-)
-_SHOWN = frozenset(("shptxt", "fldrslt", "listtext", "pntext", "footnote", "shprslt", "shppict", "ud", "upr"))
-_SIGNS = {
-    "tab": " ", "line": "<br>", "emdash": "—", "endash": "–", "lquote": "‘", "rquote": "’", "ldblquote": "“",
-    "rdblquote": "”", "bullet": "•", "emspace": " ", "enspace": " ", "lbr": "<br>", "softline": "<br>", "page": "<br>",
-    "zwj": "\u200d", "zwnj": "\u200c",
-}  # fmt: skip
-# \fcharsetN: the code page of a font.
-_CHARSETS = {
-    0: "cp1252", 77: "mac_roman", 78: "cp932", 128: "cp932", 129: "cp949", 130: "johab", 134: "gb18030", 136: "big5",
-    161: "cp1253", 162: "cp1254", 163: "cp1258", 177: "cp1255", 178: "cp1256", 186: "cp1257", 204: "cp1251",
-    222: "cp874", 238: "cp1250", 254: "cp437", 255: "cp850",
-}  # fmt: skip
-_MACHINES = {"mac": "mac_roman", "pc": "cp437", "pca": "cp850"}
-_PLACES = {"super": "sup", "sub": "sub", "nosupersub": "", "up": "sup", "dn": "sub"}
-_ESCAPES = {b"~": "\xa0", b"_": "‑"}
 _MAX_GROUPS = 1000
 
 
@@ -143,7 +64,7 @@ class _Rtf:
     def token(self, token: re.Match[bytes]) -> int:
         """Take a token; where the next one begins."""
         word, number, code, sign, brace, text = token.groups()
-        if self.star and word and word.decode() not in _SHOWN:
+        if self.star and word and word.decode() not in SHOWN:
             self.state = replace(self.state, destination="info")  # an extension this reader does not know
         self.star = sign == b"*"
         if brace:
@@ -154,9 +75,9 @@ class _Rtf:
             self.word(word.decode(), int(number) if number else None)
         elif code or text or sign in (b"\\", b"{", b"}"):
             self.bytes(bytes([int(code, 16)]) if code else text or sign)
-        elif sign in _ESCAPES:
+        elif sign in ESCAPES:
             self.flush()
-            self.text(_ESCAPES[sign])
+            self.text(ESCAPES[sign])
         elif sign in (b"\n", b"\r"):
             self.word("par", None)
         return token.end()
@@ -185,7 +106,7 @@ class _Rtf:
 
     def text(self, text: str) -> None:
         state = self.state
-        if state.destination in _SILENT:
+        if state.destination in SILENT:
             if state.destination == "fonttbl":
                 self.names[state.font] = self.names.get(state.font, "") + text.rstrip(";")
             elif state.destination == "stylesheet" and (match := re.match(r"\s*heading (\d)", text)):
@@ -259,14 +180,14 @@ class _Rtf:
     def word(self, name: str, number: int | None) -> None:
         """A control word with its number, if it has one."""
         self.flush()
-        silent = self.state.destination in _SILENT
-        if name in _SILENT or name in _SHOWN:
+        silent = self.state.destination in SILENT
+        if name in SILENT or name in SHOWN:
             self.destination(name)
-        elif name in _SIGNS:
-            if _SIGNS[name][:1] in " <" and not silent:
-                self.line.append(_SIGNS[name])
+        elif name in SIGNS:
+            if SIGNS[name][:1] in " <" and not silent:
+                self.line.append(SIGNS[name])
             else:
-                self.text(_SIGNS[name])
+                self.text(SIGNS[name])
         elif name == "u" and number is not None:
             self.text(_unicode(number))
             self.ignore = self.state.skip
@@ -277,11 +198,11 @@ class _Rtf:
         """Whether a word says how bytes are to be read."""
         if name == "ansicpg":
             self.encoding = f"cp{number}" if _is_codec(f"cp{number}") else self.encoding
-        elif name in _MACHINES:
-            self.encoding = _MACHINES[name]
+        elif name in MACHINES:
+            self.encoding = MACHINES[name]
         elif name == "fcharset":
-            if number and number in _CHARSETS and self.state.destination == "fonttbl":
-                self.fonts[self.state.font] = _CHARSETS[number]
+            if number and number in CHARSETS and self.state.destination == "fonttbl":
+                self.fonts[self.state.font] = CHARSETS[number]
         elif name == "uc":
             self.state = replace(self.state, skip=min(max(number or 0, 0), 100))
         else:
@@ -293,8 +214,8 @@ class _Rtf:
         state, on = self.state, number != 0
         if name == "f":
             self.state = replace(state, font=number or 0)
-        elif name in _PLACES:
-            self.state = replace(state, raised=_PLACES[name] if on else "")
+        elif name in PLACES:
+            self.state = replace(state, raised=PLACES[name] if on else "")
         elif name in ("strike", "striked", "deleted"):
             self.state = replace(state, struck=on)
         elif name == "v":
@@ -341,7 +262,7 @@ class _Rtf:
             self.merge = ""
 
     def destination(self, name: str) -> None:
-        self.state = replace(self.state, destination=name if name in _SILENT else "")
+        self.state = replace(self.state, destination=name if name in SILENT else "")
         if name == "footnote" and self.stack:
             self.count += 1
             self.line.append(f"[{self.count}]")

@@ -9,15 +9,15 @@ everybody, but pyarrow refuses to group by such a column.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from docreduce.results.arrays import batches, columns_of, gathered, held_type, plain
 from docreduce.results.schema import Settle, free_name
-from docreduce.values.columns import Kept, array_of, as_type, wider
+from docreduce.values.columns import Kept, as_type, wider
 from docreduce.values.unicode import well_formed
 
 __all__ = ["Table"]
@@ -142,7 +142,7 @@ class Table:
                 self._writer.close()
 
     def _flush(self) -> None:
-        runs = [_columns(run, self._fixed) for run in self._buffer if len(run)] or [_columns([], self._fixed)]
+        runs = [columns_of(run, self._fixed) for run in self._buffer if len(run)] or [columns_of([], self._fixed)]
         arrays: list[Any] = [pa.chunked_array(parts) for parts in map(list, zip(*runs, strict=True))]
         arrays += self._carried_columns()
         fields = [*self._fixed, *self._carried.values()]
@@ -158,11 +158,11 @@ class Table:
         arrays = []
         for field in [*self._fixed, *self._carried.values()]:
             kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            columns = [_gathered(part, field.name, kind) for part in parts]
+            columns = [gathered(part, field.name, kind) for part in parts]
             if any(unfit for _, unfit in columns):
                 kind = pa.string()
                 field = self._carried[field.name] = field.with_type(kind)  # noqa: PLW2901 - it is another one now
-                columns = [_gathered(part, field.name, kind) for part in parts]
+                columns = [gathered(part, field.name, kind) for part in parts]
             whole: Any = pa.chunked_array([chunk for chunks, _ in columns for chunk in chunks], kind).take(order)
             if kind != field.type and pa.types.is_dictionary(field.type):
                 whole = whole.combine_chunks().dictionary_encode()
@@ -188,7 +188,7 @@ class Table:
 
     def _carried_columns(self) -> list[pa.ChunkedArray[Any]]:
         """The carried columns of the buffered rows, in types that hold what came until now."""
-        parts = list(_batches(self._beside))
+        parts = list(batches(self._beside))
         for batch, _ in parts:
             for field in batch.schema if batch is not None else ():  # of rows that came without types
                 self._widen(field)
@@ -197,7 +197,7 @@ class Table:
             for name, own in self._names.items():
                 at = -1 if batch is None else batch.schema.get_field_index(name)
                 kind = self._carried[own].type
-                chunk = pa.nulls(rows, kind) if batch is None or at < 0 else _plain(batch.column(at))
+                chunk = pa.nulls(rows, kind) if batch is None or at < 0 else plain(batch.column(at))
                 columns[own].append(chunk)
         whole = []
         for own, chunks in columns.items():
@@ -215,14 +215,14 @@ class Table:
             taken = {*self._fixed.names, *self._carried}
             own = self._names[field.name] = free_name(well_formed(field.name), "input_", taken)
             # a row that failed has no values, so every column may be null
-            self._carried[own] = field.with_name(own).with_type(_held(field.type)).with_nullable(True)
+            self._carried[own] = field.with_name(own).with_type(held_type(field.type)).with_nullable(True)
             self._kinds[own] = {str(field.type)}
             return
         own = self._names[field.name]
         known = self._carried[own]
         self._kinds[own].add(str(field.type))
         if known.type != field.type:
-            self._carried[own] = known.with_type(wider(known.type, _held(field.type)))
+            self._carried[own] = known.with_type(wider(known.type, held_type(field.type)))
 
     def _with_dictionary(self, name: str, array: Any) -> Any:
         """A dictionary column in terms of all its words until now."""
@@ -287,7 +287,7 @@ class Table:
         if pa.types.is_dictionary(field.type) and column.type == field.type:
             return self._with_dictionary(field.name, column), True
         fitted = [
-            as_type(_plain(chunk) if not pa.types.is_dictionary(field.type) else chunk, field.type)
+            as_type(plain(chunk) if not pa.types.is_dictionary(field.type) else chunk, field.type)
             for chunk in column.chunks
         ]
         return pa.chunked_array([chunk for chunk, _ in fitted], field.type), not any(unfit for _, unfit in fitted)
@@ -296,72 +296,3 @@ class Table:
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     # past the limit pages would go without their dictionary, and readers would make one of their own for each group
     return pq.ParquetWriter(path, schema, compression="zstd", dictionary_pagesize_limit=4 * _DICTIONARY_BYTES)
-
-
-def _batches(rows: list[Mapping[str, Any]]) -> Iterator[tuple[pa.RecordBatch | None, int]]:
-    """The carried values of rows as few slices of batches, and how many rows each is for; None for rows without any."""
-    start = 0
-    while start < len(rows):
-        first, end = rows[start], start + 1
-        if isinstance(first, Kept):
-            while end < len(rows) and _follows(rows[end], first, end - start):
-                end += 1
-            yield first.batch.slice(first.row, end - start), end - start
-        else:
-            while end < len(rows) and not isinstance(rows[end], Kept):
-                end += 1
-            names: dict[str, str] = {}
-            for name in (name for row in rows[start:end] for name in row if name not in names):
-                names[name] = free_name(well_formed(str(name)), "input_", names.values())
-            arrays = [array_of([row.get(name) for row in rows[start:end]]) for name in names]
-            yield (pa.record_batch(arrays, list(names.values())) if names else None), end - start
-        start = end
-
-
-def _follows(row: Mapping[str, Any], first: Kept, distance: int) -> bool:
-    return isinstance(row, Kept) and row.batch is first.batch and row.row == first.row + distance
-
-
-def _held(kind: pa.DataType) -> pa.DataType:
-    """The type that Parquet holds the values of `kind` in."""
-    if pa.types.is_run_end_encoded(kind):
-        return _held(kind.value_type)
-    try:
-        # asked of Parquet itself, whose list of types grows
-        with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([("", kind)])):
-            return kind
-    except (pa.ArrowException, ValueError):
-        return pa.string()
-
-
-def _gathered(part: pa.Table, name: str, kind: pa.DataType) -> tuple[list[Any], bool]:
-    """The column's chunks as `kind`, and whether some values do not fit it."""
-    if name not in part.schema.names:
-        nothing: Any = pa.nulls(part.num_rows).cast(kind)
-        return [nothing], False
-    chunks = [_plain(chunk) for chunk in part[name].chunks]
-    chunks = [chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk for chunk in chunks]
-    fitted = [as_type(chunk, kind) for chunk in chunks]
-    return [chunk for chunk, _ in fitted], any(unfit for _, unfit in fitted)
-
-
-def _plain(array: Any) -> Any:
-    """Run-end and dictionary encoding taken off, which casts do not look through."""
-    if pa.types.is_run_end_encoded(array.type):
-        return _plain(pc.call_function("run_end_decode", [array]))
-    return array
-
-
-def _columns(run: list[tuple[Any, ...]] | pa.Table, schema: pa.Schema) -> list[pa.Array[Any]]:
-    """The columns of rows with a schema's types."""
-    if isinstance(run, pa.Table):
-        return [pa.concat_arrays(column.unify_dictionaries().chunks) for column in run.columns]
-    values = zip(*run, strict=True) if run else [()] * len(schema)
-    return [_array(list(column), field.type) for column, field in zip(values, schema, strict=True)]
-
-
-def _array(values: list[Any], kind: pa.DataType | None) -> pa.Array[Any]:
-    try:
-        return pa.array(values, kind)
-    except UnicodeEncodeError:  # a lone surrogate somewhere
-        return pa.array([well_formed(value) for value in values], kind)

@@ -21,7 +21,8 @@ TALLY = '''
 
 import pyarrow as pa
 from docreduce.kinds.kind import Pack, TableSpec, Work
-from docreduce.kinds.steps import InvalidAnswerError, chunk_result, document_result, over_rows
+from docreduce.kinds.rows import over_rows
+from docreduce.kinds.steps import InvalidAnswerError, chunk_result, document_result
 from docreduce.settings import Table
 from docreduce.values import Chunk, Completion, Message, Request, Result, Span
 from docreduce.values.errors import JobError

@@ -13,8 +13,9 @@ from docreduce.config import load_job
 from docreduce.desk import Ledger
 from docreduce.desk.ledger import Booked, Reserved
 from docreduce.engine.session import Session, open_session
-from docreduce.models.calibration import Calibration, Sample, Top, counted_sample, learn, prior_kind, sample, text_kind
+from docreduce.models.calibration import Calibration, Sample, Top, counted_sample, learn, sample
 from docreduce.models.catalogue import UNKNOWN, Ratio
+from docreduce.models.text_kinds import prior_kind, text_kind
 from docreduce.values import Attempt, Cause, Message, Request, Usage
 from hypothesis import given
 from hypothesis import strategies as st

@@ -25,6 +25,7 @@ from docreduce.kinds.extract.placing import place
 from docreduce.kinds.extract.prompts import corrections, missed, pack
 from docreduce.kinds.extract.schema import Extraction
 from docreduce.kinds.kind import Plan
+from docreduce.kinds.rows import over_rows
 from docreduce.kinds.steps import (
     CUT_SPLITS,
     Asking,
@@ -37,7 +38,6 @@ from docreduce.kinds.steps import (
     chunk_result,
     document_result,
     is_cut,
-    over_rows,
     structured,
 )
 from docreduce.text.alignment import Aligner

@@ -23,6 +23,7 @@ from docreduce.kinds.extract.validation import schema_errors, validator
 from docreduce.kinds.kind import Pack, Plan, TableSpec, Work
 from docreduce.kinds.map.predicted import instance
 from docreduce.kinds.map.settings import MapSettings
+from docreduce.kinds.rows import over_rows
 from docreduce.kinds.steps import (
     Asking,
     Cutter,
@@ -32,7 +33,6 @@ from docreduce.kinds.steps import (
     failures_of,
     likeness,
     over_chunks,
-    over_rows,
     structured,
 )
 from docreduce.results.schema import ITEM, arrow_fields
