@@ -153,6 +153,16 @@ def test_a_call_that_was_taken_is_known_as_sent_to_whoever_opens_what_is_left(tm
 # --- what no run goes on with -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("tokens", "halts"), [(50, False), (51, True)])
+def test_a_bill_may_reach_its_bound_and_not_pass_it(ledger: Ledger, tokens: int, halts: bool) -> None:
+    decides = desk(ledger, cap=10**9)
+    _, (attempt,) = play(
+        decides, [request()], lambda *_: answer(usage=Usage(input_tokens=20, output_tokens=tokens))
+    ).of(request())
+    assert (attempt.billing, attempt.cost_pusd) == ("charged", BOUND + 100 * (tokens - 50))
+    assert (decides.halted is not None) == halts
+
+
 def cut(number: int) -> Answer:
     return answer(f"cut {number}", finish_reason="length")
 

@@ -421,3 +421,16 @@ def test_where_sqlite_keeps_the_reason_to_itself_the_disk_is_asked(tmp_path: Pat
         ledger_file.connect(path)
     assert "unable to open" in ledger_file.explain(told.value, path).message
     assert "No such file or directory" in ledger_file.explain(told.value, path).message
+
+
+def test_what_lies_beside_a_ledger_that_is_a_link_lies_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "out" / "ledger.sqlite"
+    link.symlink_to(tmp_path / "disk" / "other.sqlite")
+    with Ledger.open(link) as ledger:
+        pay(ledger, 1)
+        ledger.note("who", "me")
+        assert (ledger.noted("who"), ledger.noted("whom")) == ("me", None)
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {"other.sqlite", "other.sending"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ledger.sqlite"]

@@ -243,3 +243,11 @@ def test_what_is_no_table_of_a_ledger_is_refused_and_said(tmp_path: Path) -> Non
     connection.close()
     assert len(faults) == 1
     assert "no table of a ledger: sqlite_schema" in faults[0]
+
+
+def test_whoever_ends_in_order_lets_the_next_one_in_at_once(tmp_path: Path) -> None:
+    segments = tmp_path / "segments"
+    with Ledger.open(tmp_path / "a" / "ledger.sqlite", segments):
+        (held,) = segments.glob("lease-*")
+        assert b'"released":false' in held.read_bytes()
+    assert b'"released":true' in held.read_bytes()
