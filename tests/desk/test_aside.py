@@ -14,7 +14,7 @@ from docreduce.desk import Ledger
 from docreduce.desk.ledger.file import connect, keep_aside, marker, migrate
 from docreduce.desk.ledger.salvage import salvage
 from docreduce.values.errors import MachineError
-from ledgers import ENDPOINT, SETTING, book
+from ledgers import ENDPOINT, SETTING, book, reserve
 
 WORDS = "word " * 500
 
@@ -86,6 +86,17 @@ def test_a_death_while_rows_were_read_from_it_is_made_good(path: Path, keys: lis
         migrate(begun)
         assert salvage(found[0], begun) > 600
     comes_back(path, keys)
+
+
+def test_a_write_that_is_refused_for_another_reason_marks_no_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path) as ledger:
+        with pytest.raises(MachineError):
+            reserve(ledger, "a", bound=2**80)
+        path.rename(tmp_path / "elsewhere.sqlite")
+        with pytest.raises(MachineError, match="another run has taken the ledger"):
+            reserve(ledger, "b")
+        assert not marker(path).exists()
 
 
 def test_a_mark_that_is_half_written_is_a_mark(path: Path, keys: list[str]) -> None:

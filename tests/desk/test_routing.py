@@ -123,6 +123,23 @@ def test_a_pause_is_that_of_the_line_that_ends_it_first_and_none_while_one_sends
     assert decides.paused_s(5.0) == pytest.approx(25.0)
 
 
+@pytest.mark.parametrize("second", ["open", "closed", "rests", "finds it too long"])
+def test_a_call_leaves_a_line_that_rests_only_for_one_that_takes_it_now(ledger: Ledger, second: str) -> None:
+    at, after = lines("a", "b", concurrency=4)
+    decides = desk(ledger, at, after)
+    decides.turn([], [Ask(request().key, request(), "doc")], 0.0)
+    assert not decides.stranded(0.0)
+    rest(at, 100.0)
+    if second == "closed":
+        after.close(Cause.QUOTA, "no credit")
+    elif second == "rests":
+        rest(after, 100.0)
+    elif second == "finds it too long":
+        after.smallest_overflow = 10
+    assert decides.stranded(1.0) == (second == "open")
+    assert not decides.stranded(99.0), "what rests for a moment is waited for"
+
+
 # --- who leads ----------------------------------------------------------------------------------------------------
 
 
