@@ -235,8 +235,9 @@ def reason(error: Exception) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line without the query of any address: it may be signed."""
-    said = str(error).partition("\n\nDebug source")[0]
+    """What an error says, in one line without the query of any address: it may be signed; and without a page that a
+    server sent for people."""
+    said = re.split(r":?\s*<(?:!doctype|html)", str(error).partition("\n\nDebug source")[0], flags=re.IGNORECASE)[0]
     return " ".join(re.sub(r"(https?://[^\s?\"')]+)\?[^\s\"')]*", r"\1", said).split())[:300]
 
 
