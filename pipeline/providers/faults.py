@@ -11,6 +11,7 @@ China), `{"error_code", "error_msg"}` (Qianfan), `{"base_resp": {"status_code", 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,10 +74,18 @@ def parse(body: bytes) -> Any:
     except ValueError:
         pass  # slower and more lenient
     try:
-        found = json.loads(body, strict=False, parse_constant=lambda _: None)
+        found = json.loads(body, strict=False, parse_constant=lambda _: None, parse_int=_number, parse_float=_number)
         return orjson.loads(well_formed(json.dumps(found, ensure_ascii=False)))
     except (ValueError, RecursionError):
         return None
+
+
+def _number(digits: str) -> int | float | None:
+    """The number; None for one that nobody can mean, which is to cost no more than itself."""
+    value = float(digits)
+    if not math.isfinite(value):
+        return None
+    return int(digits) if digits.lstrip("-").isdigit() and abs(value) < 2**63 else value
 
 
 def find_fault(body: object, asked: str = "") -> Fault | None:

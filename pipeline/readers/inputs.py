@@ -81,6 +81,9 @@ def discover(settings: InputSettings, *outputs: str) -> Discovered:
     return Discovered(tuple(sorted(search.found.values())), dict(sorted(search.left_out().items())))
 
 
+_RESULTS = ("run.json", "documents.parquet", "calls.parquet")
+
+
 class _Search:
     def __init__(self, settings: InputSettings, outputs: Sequence[str]) -> None:
         self.found: dict[str, str] = {}  # by the real path
@@ -181,7 +184,8 @@ class _Search:
 
 
 def _walk(folder: str, outputs: Collection[str]) -> Iterator[str]:
-    """The entries below a folder that are no folders themselves; a hidden, linked or output folder is one entry."""
+    """The entries below a folder that are no folders themselves; a hidden, linked or output folder is one entry, and so
+    is a run's, of whatever job."""
 
     def refuse(error: OSError) -> None:
         raise JobError(f"input.paths: {shown(error.filename)}: {error.strerror}") from error
@@ -191,10 +195,18 @@ def _walk(folder: str, outputs: Collection[str]) -> Iterator[str]:
         closed = {
             name
             for name, path in paths.items()
-            if name.startswith(".") or os.path.islink(path) or os.path.realpath(path) in outputs  # noqa: PTH114
+            if name.startswith(".")
+            or os.path.islink(path)  # noqa: PTH114
+            or os.path.realpath(path) in outputs
+            or _is_run(path)
         }
         folders[:] = [name for name in folders if name not in closed]
         yield from (os.path.join(place, name) for name in [*names, *closed])  # noqa: PTH118
+
+
+def _is_run(folder: str) -> bool:
+    """Whether it holds the results of a run of ours: they are no input but by their name."""
+    return all(os.path.isfile(os.path.join(folder, name)) for name in _RESULTS)  # noqa: PTH113, PTH118
 
 
 def _kind(name: str) -> str:

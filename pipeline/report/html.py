@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -19,7 +18,7 @@ from docreduce.report.folder import read_manifest
 from docreduce.report.pages import sheets
 from docreduce.report.sentences import acceptance, accepted
 from docreduce.report.terminal import dollars
-from docreduce.storage import is_address, machine_errors, publish
+from docreduce.storage import is_address, machine_errors, publish, replacing
 from docreduce.values.errors import JobError
 
 if TYPE_CHECKING:
@@ -204,11 +203,6 @@ def _write(path: Path, page: str) -> Path:
     """The page, whole or not at all, readable by its owner only."""
     with machine_errors(path):
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        beside.touch(mode=0o600)
-        with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+    with replacing(path) as beside:
+        beside.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path

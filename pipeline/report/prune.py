@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from collections import defaultdict
@@ -19,7 +18,7 @@ from docreduce.desk import Ledger, ledgers_of
 from docreduce.report.folder import read_manifest, run_folder, table
 from docreduce.results import RunInfo, list_runs
 from docreduce.results.beside import FORMATS
-from docreduce.storage import fsync_folder, machine_errors
+from docreduce.storage import fsync_folder, machine_errors, replacing
 from docreduce.values.errors import JobError
 
 __all__ = ["prune", "purge"]
@@ -188,11 +187,9 @@ def _without(run_dir: Path, document_id: str, *, dry_run: bool) -> list[str]:
         (run_dir / "report.html").unlink(missing_ok=True)
         shutil.rmtree(run_dir / "reading", ignore_errors=True)
         manifest["purged"] = manifest.get("purged", 0) + 1
-        with machine_errors(run_dir):
-            partial = run_dir / ".run.json.partial"
-            partial.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-            partial.replace(run_dir / "run.json")
-            fsync_folder(run_dir)
+        with replacing(run_dir / "run.json") as new:
+            new.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        fsync_folder(run_dir)
     return changed
 
 
@@ -209,12 +206,8 @@ def _blanked(calls: Any, theirs: Any) -> Any:
 def _replace(path: Path, rows: Any, listed: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
-    with machine_errors(path):
-        beside = path.with_name(f".{path.name}.partial")
+    with replacing(path) as beside:
         pq.write_table(rows, beside, compression="zstd")
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
     _state(path, rows.num_rows, listed)
 
 

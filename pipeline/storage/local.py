@@ -14,7 +14,7 @@ from pathlib import Path
 
 from docreduce.values.errors import MachineError
 
-__all__ = ["commit_folder", "fsync_folder", "machine_errors"]
+__all__ = ["commit_folder", "fsync_folder", "machine_errors", "replacing"]
 
 _HINTS = {
     errno.ENOSPC: "Free some space and run the same command again.",
@@ -35,6 +35,24 @@ def machine_errors(path: Path) -> Iterator[None]:
         place = error.filename if isinstance(error.filename, str) else path
         cause = error.strerror or str(error) or type(error).__name__
         raise MachineError(f"{place}: {cause}", hint=_HINTS.get(error.errno or 0, "")) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path`, readable by its owner only, to be written in the block: durable and in the place of `path`
+    when it ends, gone where it fails. Raises MachineError."""
+    beside = path.with_name(f".{path.name}.partial")
+    with machine_errors(path):
+        try:
+            beside.touch(mode=0o600)
+            yield beside
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
 
 
 def fsync_folder(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -35,6 +36,11 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "in base64": lambda key: base64.b64encode(key.encode()).decode(),
     "in base64 with a user before it": lambda key: base64.b64encode(f"u:{key}".encode()).decode(),
     "in base64 after a word": lambda key: base64.b64encode(f"Bearer {key}".encode()).decode(),
+    "in a URL in a URL": lambda key: quote(quote(key, safe=""), safe=""),
+    "in a URL in HTML": lambda key: html.escape(quote(key, safe="")),
+    "in a URL with small letters": lambda key: re.sub("%..", lambda found: found[0].lower(), quote(key, safe="")),
+    "in JSON by Go": lambda key: re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", key),
+    "in JSON by .NET": lambda key: re.sub("[<>&'+]", lambda found: f"\\u{ord(found[0]):04X}", key),
     "in base64 for URLs": lambda key: base64.urlsafe_b64encode(f"api:{key}".encode()).decode(),
 }
 

@@ -179,3 +179,16 @@ def test_equal_ids_are_told_apart_in_the_order_of_the_input() -> None:
     assert [unique(name) for name in ("a", "b", "a", "a~2", "a", "b", "a~2")] == [
         "a", "b", "a~2", "a~2~2", "a~3", "b~2", "a~2~3",
     ]  # fmt: skip
+
+
+def test_the_results_of_any_run_are_no_input_but_by_their_name(tmp_path: Path) -> None:
+    run = tmp_path / "other" / "job" / "2026-01-01"
+    run.mkdir(parents=True)
+    (tmp_path / "a.txt").write_text("a")
+    for name in ("run.json", "documents.parquet", "calls.parquet", "records.csv"):
+        (run / name).write_text("{}")
+    found = discover(InputSettings(paths=[str(tmp_path)]))
+    assert found.sources == (str(tmp_path / "a.txt"),)
+    assert found.left_out == {"output folder": 1}
+    named = discover(InputSettings(paths=[str(run / "records.csv")]))
+    assert named.sources == (str(run / "records.csv"),)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from docreduce.storage import commit_folder, fsync_folder, machine_errors
+from docreduce.storage import commit_folder, fsync_folder, machine_errors, replacing
 from docreduce.values.errors import MachineError
 
 
@@ -78,3 +79,28 @@ def test_a_full_disk_says_so_and_what_to_do() -> None:
     ):
         file.write(b"x")
     assert "space" in caught.value.hint
+
+
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    with replacing(path) as beside:
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_not_written_leaves_nothing_beside_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def fill() -> None:
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(MachineError, match="No space left"):
+        fill()
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text() == "old"
