@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from docreduce.desk.ledger import Booked, Kept, Reserved
 from docreduce.desk.lines import Ticket
 from docreduce.models.calibration import sample
 from docreduce.models.prices import cost, unpriced
-from docreduce.values import Answer, Attempt, Billing, Cause, Decision, Rejection, Reply, Request, Usage
+from docreduce.values import (
+    Answer,
+    Attempt,
+    Billing,
+    Cause,
+    Completion,
+    Decision,
+    Failure,
+    Outcome,
+    Rejection,
+    Reply,
+    Request,
+    Usage,
+)
 
-__all__ = ["attempt_of", "booked_of", "misstated", "stated"]
+__all__ = ["attempt_of", "booked_of", "misstated", "outcome_of", "reserved_of", "stated"]
 
 TEMPLATE_TOKENS = 8192
 """Room for what a service puts around a request: a chat template and tool instructions are some hundred tokens."""
@@ -139,4 +153,39 @@ def _kept(ticket: Ticket, reply: Reply, attempt: Attempt, stands: bool) -> Kept 
         cost_pusd=attempt.cost_pusd,
         cause=reply.cause if isinstance(reply, Rejection) else None,
         message=reply.message if isinstance(reply, Rejection) else Cause.TRUNCATED_INPUT if reply.truncated else "",
+    )
+
+
+def reserved_of(ticket: Ticket, run_id: str) -> Reserved:
+    """The ticket's row among the reservations."""
+    return Reserved(
+        id=ticket.id,
+        run_id=run_id,
+        document_id=ticket.document_id,
+        key=ticket.key,
+        stage=ticket.request.stage,
+        chunk=ticket.request.chunk,
+        attempt=ticket.attempt,
+        started_at=ticket.started_at,
+        endpoint=ticket.route.endpoint,
+        model=ticket.route.model,
+        bound_pusd=ticket.bound_pusd,
+    )
+
+
+def outcome_of(ticket: Ticket, reply: Reply, attempt: Attempt, halted: Failure | None) -> Outcome:
+    """What the call came to. Where the run was `halted`, that is why one that would have been asked again failed."""
+    if isinstance(reply, Rejection):
+        if halted and reply.decision is Decision.RETRY:
+            return replace(halted, key=ticket.key)
+        return Failure(key=ticket.key, cause=reply.cause, message=reply.message)
+    return Completion(
+        key=ticket.key,
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        usage=attempt.usage or _NOTHING,
+        cost_pusd=attempt.cost_pusd,
+        model=attempt.model,
+        endpoint=attempt.endpoint,
+        truncated=reply.truncated,
     )

@@ -32,6 +32,13 @@ class Budget:
         self.reserved += bound
         return True
 
+    def too_dear(self, bound: int) -> str:
+        """Why `bound` could not be set aside, in words."""
+        return (
+            f"the next call could pass budget.max_cost_usd: it is bounded by {bound / 1e12:.6f} USD, and "
+            f"{max(0, self.left or 0) / 1e12:.6f} USD are left"
+        )
+
     def settle(self, bound: int, charged: int, unknown: int = 0) -> None:
         """End a reservation of `bound`: what was charged for it and what may have been."""
         if bound > self.reserved:

@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from docreduce.desk.booking import attempt_of, booked_of, misstated
+from docreduce.desk.booking import attempt_of, booked_of, misstated, outcome_of, reserved_of
 from docreduce.desk.budget import Budget
 from docreduce.desk.known import known
 from docreduce.desk.ledger import Booked, Ledger, Out, Reserved
@@ -41,20 +41,15 @@ from docreduce.desk.retries import again_s, counts, is_mute
 from docreduce.desk.routing import Call, Routing
 from docreduce.desk.turns import Ask, Settled, Turn
 from docreduce.desk.watch import Watch
-from docreduce.models.meter import kind_of
 from docreduce.settings import LimitSettings, Retry
 from docreduce.values import (
     Answer,
-    Attempt,
     Cause,
-    Completion,
-    Decision,
     Failure,
     Outcome,
     Rejection,
     Reply,
     Request,
-    Usage,
 )
 
 __all__ = ["Desk", "Held"]
@@ -160,10 +155,7 @@ class Desk:
     @property
     def trouble(self) -> str | None:
         """The newest reason why a line that fails does so, and how often; None where none does."""
-        line = next((line for line in self.lines if line.troubled), None)
-        if line is None:
-            return None
-        return f"{line.last_failure} ({line.failures:,} {'try' if line.failures == 1 else 'tries'})"
+        return next((line.trouble for line in self.lines if line.troubled), None)
 
     @property
     def live(self) -> list[Line]:
@@ -245,30 +237,14 @@ class Desk:
         if isinstance(reply, Rejection) and not self.halted:
             wait = again_s(ticket, reply, call, self.routing, self.max_attempts, now)
         stands = is_mute(reply) and wait is None and not self.halted
-        booked = booked_of(self._reserved(ticket), ticket, reply, attempt, sampled=sampled, stands=stands)
+        booked = booked_of(reserved_of(ticket, self.run_id), ticket, reply, attempt, sampled=sampled, stands=stands)
         if wait is not None:
             return Settled(ask, attempt, None, now + wait), booked
-        outcome = self._outcome(ticket, reply, attempt)
+        outcome = outcome_of(ticket, reply, attempt, self.halted)
         del self._calls[ticket.key]
         if self.fresh:
             self._now_answered.add(ticket.key)
         return Settled(ask, attempt, outcome), booked
-
-    def _outcome(self, ticket: Ticket, reply: Reply, attempt: Attempt) -> Outcome:
-        if isinstance(reply, Rejection):
-            if self.halted and reply.decision is Decision.RETRY:  # it would have been asked again
-                return replace(self.halted, key=ticket.key)
-            return Failure(key=ticket.key, cause=reply.cause, message=reply.message)
-        return Completion(
-            key=ticket.key,
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            usage=attempt.usage or Usage(input_tokens=0, output_tokens=0),
-            cost_pusd=attempt.cost_pusd,
-            model=attempt.model,
-            endpoint=attempt.endpoint,
-            truncated=reply.truncated,
-        )
 
     def _reserve(
         self, asks: Sequence[Ask], now: float
@@ -288,7 +264,7 @@ class Desk:
                 del self._calls[ask.key]
                 failed.append(Settled(ask, None, replace(refusal, key=ask.key)) if refusal else Settled(ask))
                 continue
-            ticket = self._ticket(ask, call, line, now)
+            ticket = line.ticket(ask, self.ledger.next_id, call.attempts + 1, self.wall + now)
             # A batch waits for no lead.
             if not line.route.batch and not line.leads(ticket, capped=self.budget.cap_pusd is not None):
                 waiting.append(ask)
@@ -298,52 +274,14 @@ class Desk:
                 if self.budget.reserved > self.out.pusd:  # what is in flight may come to less than its bound
                     waiting += asks[at:]
                     break
-                self.halt(Cause.BUDGET, self._too_dear(ticket))
+                self.halt(Cause.BUDGET, self.budget.too_dear(ticket.bound_pusd))
                 failed.append(Settled(ask, None, replace(self.halted, key=ask.key)))  # type: ignore[type-var]
                 del self._calls[ask.key]
                 continue
             call.attempts += 1
             self.ledger.next_id += 1
-            reserved.append((self._reserved(ticket), ticket, line))
+            reserved.append((reserved_of(ticket, self.run_id), ticket, line))
         return reserved, failed, waiting
-
-    def _too_dear(self, ticket: Ticket) -> str:
-        left = max(0, self.budget.left or 0)
-        return (
-            f"the next call could pass budget.max_cost_usd: it is bounded by {ticket.bound_pusd / 1e12:.6f} USD, and "
-            f"{left / 1e12:.6f} USD are left"
-        )
-
-    def _ticket(self, ask: Ask, call: Call, line: Line, now: float) -> Ticket:
-        kind = kind_of(ask.request)
-        return Ticket(
-            id=self.ledger.next_id,
-            key=ask.key,
-            request=ask.request,
-            document_id=ask.document_id,
-            route=line.route,
-            attempt=call.attempts + 1,
-            bound_pusd=line.meter.cost_bound(ask.request, kind),
-            tokens=line.meter.expected_tokens(ask.request, kind),
-            kind=kind,
-            prefix=ask.request.prefix if line.route.caches(ask.request) else "",
-            started_at=self.wall + now,
-        )
-
-    def _reserved(self, ticket: Ticket) -> Reserved:
-        return Reserved(
-            id=ticket.id,
-            run_id=self.run_id,
-            document_id=ticket.document_id,
-            key=ticket.key,
-            stage=ticket.request.stage,
-            chunk=ticket.request.chunk,
-            attempt=ticket.attempt,
-            started_at=ticket.started_at,
-            endpoint=ticket.route.endpoint,
-            model=ticket.route.model,
-            bound_pusd=ticket.bound_pusd,
-        )
 
     def _give_back(self, settled: list[Settled], now: float) -> list[Booked]:
         """Reservations that are not to be sent, free: after a halt failures for those who wait, else asked anew."""
@@ -362,7 +300,7 @@ class Desk:
                     continue
                 self.budget.settle(ticket.bound_pusd, 0)
                 line.led(ticket)
-                given.append(Booked(reserved=self._reserved(ticket), attempt=None))
+                given.append(Booked(reserved=reserved_of(ticket, self.run_id), attempt=None))
                 ask = Ask(ticket.key, ticket.request, ticket.document_id)
                 if self.halted:
                     del self._calls[ticket.key]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from docreduce.desk.limits import Enqueued, Lease, Limiter
+from docreduce.desk.turns import Ask
 from docreduce.models.meter import Meter, kind_of
 from docreduce.models.routes import Route
 from docreduce.settings import LimitSettings
@@ -99,6 +100,11 @@ class Line:
         """Whether it has failed, or been loading, since its last answer."""
         return self.failing_since is not None or self.loading_since is not None
 
+    @property
+    def trouble(self) -> str:
+        """The newest reason why it fails, and how often it did."""
+        return f"{self.last_failure} ({self.failures:,} {'try' if self.failures == 1 else 'tries'})"
+
     def retune(self, limits: LimitSettings, now: float) -> None:
         """Keep these limits from now on; what was found out stays where nothing is changed."""
         self.give_up_s = limits.give_up_s
@@ -129,6 +135,23 @@ class Line:
             return False
         tokens = self.meter.expected_tokens(request, kind_of(request))
         return request.tokens < self.smallest_overflow and self.limiter.fits(tokens)
+
+    def ticket(self, ask: Ask, number: int, attempt: int, started_at: float) -> Ticket:
+        """A ticket for `ask` on this line, `started_at` seconds since the epoch."""
+        kind = kind_of(ask.request)
+        return Ticket(
+            id=number,
+            key=ask.key,
+            request=ask.request,
+            document_id=ask.document_id,
+            route=self.route,
+            attempt=attempt,
+            bound_pusd=self.meter.cost_bound(ask.request, kind),
+            tokens=self.meter.expected_tokens(ask.request, kind),
+            kind=kind,
+            prefix=ask.request.prefix if self.route.caches(ask.request) else "",
+            started_at=started_at,
+        )
 
     def leads(self, ticket: Ticket, *, capped: bool) -> bool:
         """Whether the call may go though nobody counted its kind of text yet, where there is a cap, or nobody has
