@@ -95,7 +95,7 @@ def _spellings(secret: str) -> tuple[str, ...]:
     """The key as it is, and escaped for URLs, HTML and JSON, once or twice, in hex and base64 (at each of three
     offsets)."""
     raw = secret.encode()
-    once = [escape(secret) for escape in _ESCAPES]
+    once = list(dict.fromkeys(escape(secret) for escape in _ESCAPES))
     found = [
         secret,
         *once,

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import functools
 import select
+import ssl
 from contextvars import ContextVar
 from typing import cast
 
@@ -73,7 +74,9 @@ def open_transport(proxy: str | None, *, secure: bool) -> AiohttpTransport:
             skip_auto_headers=("accept",),
         )
 
-    return AiohttpTransport(verify=context, client=session, proxy=_proxy(proxy) if proxy else None)
+    # The session's connector verifies, its default too; nobody asks the context of the transport itself.
+    unasked = context if isinstance(context, ssl.SSLContext) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return AiohttpTransport(verify=unasked, client=session, proxy=_proxy(proxy) if proxy else None)
 
 
 def _proxy(address: str) -> httpx.Proxy:

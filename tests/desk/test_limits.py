@@ -169,7 +169,9 @@ def test_headers_that_tell_less_than_was_given_are_believed() -> None:
     assert played.answered_at[-1] / account.ideal_s([1000] * 300) <= 1.15
 
 
-@pytest.mark.parametrize("name", noise.CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name.startswith("given") else pytest.mark.long) for name in noise.CASES]
+)
 def test_chance_costs_little_in_the_known_regime_and_a_limit_is_found_in_the_unknown_one(name: str) -> None:
     case = noise.CASES[name]
     played = [case.play(seed) for seed in range(1, 6)]

@@ -87,6 +87,7 @@ def provider_named(name: str) -> Provider:
     return next(provider for provider in get_snapshot().providers if provider.id == name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", DATES.values(), ids=DATES)
 @pytest.mark.parametrize(("name", "at_least"), [("openai", 80), ("anthropic", 27), ("google", 40)])
 def test_every_published_price_of_a_chat_model_is_billed_as_its_list_says(

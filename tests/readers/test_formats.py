@@ -132,6 +132,7 @@ SAMPLES += [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sample", SAMPLES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
