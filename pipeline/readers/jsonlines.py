@@ -1,4 +1,5 @@
-"""JSON Lines: each object is a document, read as a stream. A JSON array of objects is read as if each had its line.
+"""JSON Lines: each object is a document, read as a stream. A JSON array of objects, or the one list of objects that an
+object holds, is read as if each had its line.
 
 Columns have the narrowest Arrow types that hold a batch's values exactly: integers past 64 bits are decimals, what
 differs from row to row is text. Arrow's and polars' own readers are not asked: they round integers that share a column
@@ -8,12 +9,12 @@ with a real, refuse NaN, and take `\\ud800` for a zero byte.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from docreduce.readers.arrays import elements, rows_at
 from docreduce.readers.base import MEGABYTE, Blocks, TableFormat, Unread, content_id, read_bytes
 from docreduce.readers.lines import Lines, open_lines
 from docreduce.readers.tables import BATCH_BYTES, BATCH_ROWS, Batch, Columns, Part, documents
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ARRAY", "JSONL", "is_array"]
 
-_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
-_SPACE = re.compile(r"[ \t\r\n]*")
-_BREAK = re.compile(r"[\r\n]+")
 _PEEKED_ROWS = 100
 _MAX_COLUMNS = 1000
 """A file with a new key in each line would fill the memory with columns."""
@@ -48,35 +46,25 @@ def _array_rows(
 ) -> Iterator[Document | Unread | int]:
     most = settings.max_document_mb * MEGABYTE
     text, _ = decode(read_bytes(path, most), settings.encoding)
-    elements = _elements(text)
-    lines = Lines(lambda: next(elements, ""), most)
+    # a file was called an array by its head; what follows may have more lists
+    start = text.index("[") if text.lstrip().startswith("[") else rows_at(text, str(settings.text_column))
+    if start is None:
+        message = f"more than one list in it has {settings.text_column!r}, or an object around the list has"
+        raise DocumentError(message, hint="Write the rows as JSON Lines or as one array.")
+    rows = elements(text, start)
+    lines = Lines(lambda: next(rows, ""), most)
     yield from documents(_parts(lines, settings), uri, ARRAY.media_type, settings, pinned, blocks)
 
 
-def _elements(text: str) -> Iterator[str]:
-    """The elements of a JSON array, a line each. Raises DocumentError where it is broken."""
-    decoder, at, number = json.JSONDecoder(), text.index("[") + 1, 0
-    while True:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
-        if text.startswith("]", at):
-            if text[at + 1 :].strip():
-                raise DocumentError("there is more after the end of the array")
-            return
-        try:
-            end = decoder.raw_decode(text, at)[1]
-        except (ValueError, RecursionError) as error:
-            raise DocumentError(f"element {number + 1} of the array is not JSON: {error}") from error
-        yield _BREAK.sub(" ", text[at:end]) + "\n"  # no string of JSON holds a line's end
-        number += 1
-        after = _SPACE.match(text, end).end()  # type: ignore[union-attr]
-        if not text.startswith((",", "]"), after):
-            raise DocumentError(f"the array breaks off after element {number}", kind="truncated_input")
-        at = after + text.startswith(",", after)
-
-
 def is_array(head: bytes, column: str) -> bool:
-    """Whether a JSON file that begins so is an array of objects, among them one with that key."""
-    return _ARRAY.match(head) is not None and orjson.dumps(column) in head
+    """Whether a JSON file that begins so is an array of objects, or an object that holds one list of objects, among
+    them one with that key."""
+    if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"[", b"{")):
+        return False
+    names = (json.dumps(column, ensure_ascii=False).encode("utf-8", "replace"), json.dumps(column).encode())
+    if not any(name in head for name in names):
+        return False
+    return rows_at(head.decode("utf-8-sig", "replace"), column) is not None
 
 
 def _parts(lines: Lines, settings: InputSettings) -> Iterator[Part]:
