@@ -135,7 +135,7 @@ class _Word:
             return self.note(name.removesuffix("Reference"), attribute(element, "id"))
         if name in ("drawing", "pict", "object"):
             self.text_boxes(element)
-            return ""
+            return pictured(element)
         if name == "AlternateContent":
             choice = child(element, "Choice")
             return "".join(map(self.piece, choice if choice is not None else element))
@@ -211,6 +211,15 @@ def drawn(element: Element, *names: str) -> Iterator[Element]:
             continue
         choice = child(each, "Choice") if local(each) == "AlternateContent" else None
         stack.extend(reversed(list(each if choice is None else [choice])))
+
+
+def pictured(element: Element) -> str:
+    """The alternative texts of a drawing, as HTML has them; none of one that is marked as decoration."""
+    if any(attribute(mark, "val", "1") in ("1", "true") for mark in descendants(element, "decorative")):
+        return ""
+    parts = drawn(element, "docPr", "cNvPr", "shape", "txbxContent")
+    texts = dict.fromkeys(attribute(part, "alt" if local(part) == "shape" else "descr") for part in parts)
+    return "".join(f'<img alt="{escape(text)}">' for text in texts if text)
 
 
 def formulas(element: Element) -> str:
@@ -292,7 +301,8 @@ def _read(raw: bytes, options: ReadOptions) -> Text:
     left = "".join(note(number, word.blocks(each)) for (_, number), each in word.notes.items())
     heads, feet = ("".join(_furniture(word, links, kind, options)) for kind in ("header", "footer"))
     text = extract(heads + markup + left + feet)
-    if not text.text.strip():
+    # words of pictures alone are none of the document's: it may be a scan
+    if not text.text.strip() or not re.sub("<[^>]*>", "", heads + markup + left + feet).strip():
         raise DocumentError("there is no text in it", kind="no_text")
     return Text(text.text, text.marks, package.doubt)
 
@@ -313,4 +323,5 @@ FORMAT = FileFormat(
     media_type="application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     extensions=(".docx", ".docm", ".dotx", ".dotm"),
     read=_read,
+    version=2,
 )

@@ -78,4 +78,4 @@ def _spine(package: Package) -> list[str]:
     return chapters or sorted(part for part in package.names if re.search(r"\.x?html?$", part.lower()))
 
 
-FORMAT = FileFormat(name="epub", media_type="application/epub+zip", extensions=(".epub",), read=_read)
+FORMAT = FileFormat(name="epub", media_type="application/epub+zip", extensions=(".epub",), read=_read, version=2)

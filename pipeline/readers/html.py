@@ -2,8 +2,10 @@
 
 Scripts, navigation, buttons and what the page itself hides are left out. Signs that carry meaning stay: struck words
 stand between ~~, raised ones after ^ and lowered ones after _, list items have their numbers, boxes are [x] or [ ],
-formulas are written in a line. Other readers write their documents as HTML and leave tables, lists and signs to this
-one; `PAGE` is their element that begins a page, `GRID` their attribute of a table that is one whatever it holds.
+formulas are written in a line, pictures are their alternative text in brackets. A table in a cell is a line there: its
+cells are apart by commas, its rows by semicolons. Other readers write their documents as HTML and leave tables, lists
+and signs to this one; `PAGE` is their element that begins a page, `GRID` their attribute of a table that is one
+whatever it holds.
 Parsed in a child process, because lexbor takes quadratic time over deeply nested markup.
 """
 
@@ -18,6 +20,8 @@ from docreduce.readers.base import Doubt, FileFormat, ReadOptions, Text
 from docreduce.readers.formula import linear
 from docreduce.readers.grid import Cell, headers_of, lay
 from docreduce.readers.lists import List, integer
+from docreduce.readers.nested import has_rows
+from docreduce.readers.pictures import PICTURES, described
 from docreduce.readers.text import decode, decode_as, known_encoding
 from docreduce.readers.writer import Writer, collapsed
 from docreduce.values.errors import DocumentError
@@ -65,11 +69,11 @@ _BLOCKS = frozenset(
     ]
 )
 _NOISE = (
-    "audio, canvas, datalist, dialog, embed, head, iframe, map, menu, nav, noscript, object, rp, script, style, svg, "
-    "template, title, video, [hidden], [role=navigation], [style*='display:none' i], [style*='display: none' i], "
-    "[style*='visibility:hidden' i], [style*='visibility: hidden' i]"
+    "audio, canvas, datalist, dialog, embed, head, iframe, map, menu, nav, noscript, object, rp, script, style, "
+    "svg:not([aria-label]), template, title, video, [hidden], [role=navigation], [style*='display:none' i], "
+    "[style*='display: none' i], [style*='visibility:hidden' i], [style*='visibility: hidden' i]"
 )
-_LAYOUT = f"table:has(table, {', '.join(_HEADINGS)})"  # such a table arranges the page and is no table
+_ARRANGED = f"table:has({', '.join(_HEADINGS)})"  # such a table arranges the page and is no table
 _STRUCK = "del, s, strike, [style*='line-through' i]"
 _RAISED = "sup, [style*='vertical-align:super' i], [style*='vertical-align: super' i]"
 _LOWERED = "sub, [style*='vertical-align:sub' i], [style*='vertical-align: sub' i]"
@@ -102,7 +106,10 @@ class _Page:
         # a note that a reading system hides until it is asked for is a part of the text
         self._noise = {node.mem_id for node in root.css(_NOISE) if "note" not in _semantics(node)}
         self._references = {node.mem_id for node in root.css(_REFERENCES) if "noteref" in _semantics(node)}
-        self._layout = found(_LAYOUT)
+        deep = found("table:has(table table)")
+        around = [node for node in root.css("table:has(table)") if not has_rows(node, is_deep=node.mem_id in deep)]
+        self._layout = found(_ARRANGED) | {node.mem_id for node in around}
+        self._pictures = found(PICTURES)
         self._struck, self._raised, self._lowered = found(_STRUCK), found(_RAISED), found(_LOWERED)
         self._roles = found("[role=heading], [role=checkbox], [role=radio], [role=switch], [aria-checked]")
 
@@ -130,10 +137,12 @@ class _Page:
     def _whole(self, node: LexborNode, tag: str, writer: Writer, depth: int) -> bool:
         """Write the node with all in it; False where its parts are to be written one by one."""
         if tag == "table":
-            is_grid = node.mem_id not in self._layout or GRID in node.attributes
+            is_grid = depth > 0 or node.mem_id not in self._layout or GRID in node.attributes
             return is_grid and depth < _MAX_DEPTH and self._table(node, writer, depth)
         if tag == "math":
             writer.words(linear(node))
+        elif node.mem_id in self._pictures:
+            writer.words(described(node))
         elif node.mem_id in self._raised:
             writer.words(_raised(self._inner(node, depth), writer.last, is_link=node.css_first("a") is not None))
         elif node.mem_id in self._lowered:
@@ -217,14 +226,15 @@ class _Page:
                 rows[-1].append((text, _span(inner, "rowspan"), _span(inner, "colspan")))
         marked = [mark for mark, row in zip(marked, rows, strict=True) if any(text for text, *_ in row)]
         grid = lay(rows)
-        if max(map(len, grid), default=0) < 2:
+        if max(map(len, grid), default=0) < 2 and (not depth or len(grid) < 2):
             return False
         for caption in filter(None, captions):
             writer.block(2)
             writer.verbatim(caption)
-        if depth:  # in a cell: one line
+        if depth:  # in a cell: one line, whose signs are not those of the table around it
+            inside = "; ".join(", ".join(row) for row in grid)
             writer.block(1)
-            writer.words("; ".join(" | ".join(row) for row in grid))
+            writer.words(f"({inside})" if depth > 1 else inside)
             writer.block(1)
         else:
             writer.table(grid, headers_of(grid, marked))
@@ -333,4 +343,4 @@ def _read(raw: bytes, options: ReadOptions) -> Text:
     return page_of(*decode_page(raw, options.encoding))
 
 
-FORMAT = FileFormat(name="html", media_type="text/html", extensions=(".html", ".htm"), read=_read, version=2)
+FORMAT = FileFormat(name="html", media_type="text/html", extensions=(".html", ".htm"), read=_read, version=3)

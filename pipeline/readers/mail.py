@@ -152,4 +152,4 @@ def _is_cut(message: EmailMessage) -> bool:
     )
 
 
-FORMAT = FileFormat(name="mail", media_type="message/rfc822", extensions=(".eml",), read=_read)
+FORMAT = FileFormat(name="mail", media_type="message/rfc822", extensions=(".eml",), read=_read, version=2)

@@ -149,7 +149,7 @@ class _Open:
         kind = attribute(element, "class")
         if kind == "title":
             markup = markup.replace("<p>", "<h1>").replace("</p>", "</h1>")
-        markup += "".join(self.pending)
+        markup += "".join(self.pending) + ("" if formula else _pictured(element))
         self.pending = pending
         self.depth -= 1
         return markup
@@ -296,10 +296,19 @@ def _checked(markup: str, document: _Open) -> Text:
     return Text(text.text, text.marks, document.package.doubt)
 
 
+def _pictured(frame: Element) -> str:
+    """The alternative text of a frame's picture, as HTML has it."""
+    if child(frame, "image") is None or attribute(frame, "decorative") == "true":
+        return ""
+    texts = ("".join(each.itertext()) for name in ("desc", "title") for each in children(frame, name))
+    text = next(filter(str.strip, texts), "")
+    return f'<p><img alt="{escape(text)}"></p>' if text else ""
+
+
 def _format(name: str, extensions: tuple[str, ...], read: Callable[[bytes, ReadOptions], Text]) -> FileFormat:
     kind = {"odt": "text", "odp": "presentation"}[name]
     return FileFormat(
-        name=name, media_type=f"application/vnd.oasis.opendocument.{kind}", extensions=extensions, read=read
+        name=name, media_type=f"application/vnd.oasis.opendocument.{kind}", extensions=extensions, read=read, version=2
     )
 
 

@@ -54,4 +54,6 @@ def _read(raw: bytes, options: ReadOptions) -> Text:
     return page_of(expanded(markup), doubt)
 
 
-FORMAT = FileFormat(name="xhtml", media_type="application/xhtml+xml", extensions=(".xhtml", ".xht"), read=_read)
+FORMAT = FileFormat(
+    name="xhtml", media_type="application/xhtml+xml", extensions=(".xhtml", ".xht"), read=_read, version=2
+)

@@ -35,10 +35,10 @@ VECTORS = [
     Vector(file="docx_nested_tables.docx", kind="no_text"),  # its cells are empty
     Vector(file="docx_truncated.docx", kind="unreadable", says="damaged"),
     Vector(file="empty.txt", kind="empty"),
-    Vector(file="epub_hebrew_rtl.epub", chars=55_433, headings=20, says="הליקון ספרים"),
-    Vector(file="epub_winter_sports.epub", chars=340_157, headings=33, says="GUTENBERG LICENSE"),
+    Vector(file="epub_hebrew_rtl.epub", chars=55_544, headings=20, says="הליקון ספרים"),
+    Vector(file="epub_winter_sports.epub", chars=340_166, headings=33, says="GUTENBERG LICENSE"),
     Vector(file="html_sec_10k_2.4MB.html", chars=178_546, says="Common stock | GLXZ | OTCQB marketplace"),
-    Vector(file="html_wikipedia_duck.html", chars=27_130, headings=20, says="the family Anatidae"),
+    Vector(file="html_wikipedia_duck.html", chars=27_257, headings=20, says="the family Anatidae"),
     Vector(file="odt_encrypted.odt", kind="encrypted", says="encrypted"),
     Vector(file="pdf_arabic_cid_truetype.pdf", chars=83, pages=1, says="انواع الخطوط العربية"),
     Vector(file="pdf_attachment.pdf", chars=593, pages=1, says="Lorem ipsum", attached=1),

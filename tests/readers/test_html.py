@@ -122,6 +122,44 @@ def test_cells_are_laid_on_a_grid_and_empty_ones_stay(rows: str, text: str) -> N
     assert extract(f"<table>{rows}</table>").text == text
 
 
+INNER = "<table><tr><th>part<th>stock<tr><td>valve<td>31<tr><td>gasket<td></table>"
+NESTED = [
+    (
+        f"<tr><th>Depot<th>Parts<tr><td>Riga<td>{INNER}<tr><td>Tartu<td>none",
+        "Depot | Parts\nRiga | part, stock; valve, 31; gasket,\nTartu | none",
+    ),
+    (
+        f"<tr><td>Riga<td>{INNER}<td>x<tr><td>Tartu<td>none<td>y",
+        "Riga | part, stock; valve, 31; gasket, | x\nTartu | none | y",
+    ),
+    (
+        "<tr><th>Depot<th>Parts<tr><td>Riga<td>has <table><tr><td>valve<tr><td>gasket</table> in stock",
+        "Depot | Parts\nRiga | has valve; gasket in stock",
+    ),
+    (
+        "<tr><th>a<th>b<tr><td>1<td><table><tr><td>2<td><table><tr><td>3<td>4<tr><td>5<td>6</table></table>",
+        "a | b\n1 | 2, (3, 4; 5, 6)",
+    ),
+    # what arranges a page is none
+    (f"<tr><td>menu<td>{INNER}", "menu\n\npart | stock\nvalve | 31\ngasket | "),
+    (
+        f"<tr><td>logo<td>date<tr><td>menu<td>{INNER}{'words ' * 40}",
+        f"logo\ndate\nmenu\n\npart | stock\nvalve | 31\ngasket | \n\n{'words ' * 40}".strip(),
+    ),
+    (f"<tr><td>logo<tr><td>menu<td>{INNER}", "logo\nmenu\n\npart | stock\nvalve | 31\ngasket | "),
+]
+
+
+@pytest.mark.parametrize(("rows", "text"), NESTED)
+def test_the_cells_of_a_table_in_a_cell_stay_apart_and_in_their_row(rows: str, text: str) -> None:
+    assert extract(f"<table>{rows}</table>").text == text
+
+
+def test_a_table_that_says_it_arranges_the_page_is_none() -> None:
+    page = extract(f"<table role=presentation><tr><th>a<th>b<tr><td>c<td>{INNER}</table>")
+    assert page.text == "a\nb\nc\n\npart | stock\nvalve | 31\ngasket | "
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[str, list[list[str]]]:
     """A table's markup, some of its cells spanning, and what stands where."""

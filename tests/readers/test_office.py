@@ -45,6 +45,15 @@ def box(*paragraphs: str) -> str:
     )
 
 
+def picture(description: str, extension: str = "") -> str:
+    # the description stands twice, as Word writes it
+    inner = f'<a:graphic><pic:pic><pic:nvPicPr><pic:cNvPr id="1" name="Picture 1" descr="{description}"/></pic:nvPicPr></pic:pic></a:graphic>'
+    return (
+        '<w:r><w:drawing xmlns:a="urn:a" xmlns:adec="urn:adec" xmlns:pic="urn:pic" xmlns:wp="urn:wp"><wp:inline>'
+        f'<wp:docPr id="1" name="Picture 1" descr="{description}"><a:extLst>{extension}</a:extLst></wp:docPr>{inner}</wp:inline></w:drawing></w:r>'
+    )
+
+
 ROWS = f"""<w:tbl>
 <w:tr><w:trPr><w:tblHeader/></w:trPr>{cell(p(r("Depot")))}{cell(p(r("Part")))}{cell(p(r("Stock")))}</w:tr>
 <w:tr>{cell(p(r("Riga")), '<w:vMerge w:val="restart"/>')}{cell(p(r("valve")))}{cell(p(r("31")))}</w:tr>
@@ -68,7 +77,7 @@ WORD = [
     (ROWS, "Depot | Part | Stock\nRiga | valve | 31\n | gasket | 8\nTotal |  | 39 pieces"),
     (
         f"<w:tbl><w:tr>{cell('<w:tbl><w:tr>' + cell(p(r('a'))) + cell(p(r('b'))) + '</w:tr></w:tbl>')}{cell(p(r('c')))}</w:tr></w:tbl>",
-        "a | b | c",
+        "a, b | c",
     ),
     (p(r("before"), box(p(r("in the box"))), r(" after")), "before after\n\nin the box"),
     (
@@ -106,6 +115,13 @@ WORD = [
         ),
         "(a+b)/2",
     ),
+    (
+        p(r("Sales: "), picture("Bars: 3 in May, 5 in June"), r("rose."))
+        + p(picture("C:\\a.png"), picture("Riga &amp; &quot;x&quot;")),
+        'Sales: [Bars: 3 in May, 5 in June] rose.\n\n[Riga & "x"]',
+    ),
+    (p(r("a"), picture("a line", "<a:ext><adec:decorative val='1'/></a:ext>"), r("b")), "ab"),
+    (p(r("a"), "<w:r><w:pict><v:shape alt='The seal'/></w:pict></w:r>", r("b")), "a [The seal] b"),
     (p(r("o\ufb03ce and soft\u00adhyphen")), "office and softhyphen"),
 ]
 
@@ -220,6 +236,11 @@ ODF = [
     (
         "<text:p>x<draw:frame><draw:text-box><text:p>in a box</text:p></draw:text-box></draw:frame></text:p>",
         "x\n\nin a box",
+    ),
+    (
+        '<text:p>x<draw:frame><draw:image/><svg:title xmlns:svg="s">Bars</svg:title><svg:desc xmlns:svg="s">3 in May &amp; 5</svg:desc></draw:frame></text:p>'
+        '<text:p>y<draw:frame draw:decorative="true"><draw:image/><svg:desc xmlns:svg="s">a line</svg:desc></draw:frame></text:p>',
+        "x\n\n[3 in May & 5]\n\ny",
     ),
     ("<text:p>seen<office:annotation><text:p>a remark</text:p></office:annotation></text:p>", "seen"),
 ]
