@@ -278,13 +278,16 @@ def failures_of(answered: Sequence[tuple[Chunk, Outcome]], plan: Plan) -> list[F
 
 
 def chunk_result(chunk: Chunk, outcome: Outcome) -> ChunkResult:
-    """The chunk's row: ok (partial where it was cut) with the answer and who gave it, else the reason there is none."""
+    """The chunk's row: ok (partial where it was cut, or the service read a part of it) with the answer and who gave it,
+    else the reason there is none."""
     if isinstance(outcome, Completion):
-        cut = is_cut(outcome)
+        wrong = f"{Cause.CUT}: the answer broke off" if is_cut(outcome) else None
+        if outcome.truncated:
+            wrong = f"{Cause.TRUNCATED_INPUT}: the service read a part of what it was sent"
         return ChunkResult(
             chunk=chunk,
-            status="partial" if cut else "ok",
-            error=f"{Cause.CUT}: the answer broke off" if cut else None,
+            status="partial" if wrong else "ok",
+            error=wrong,
             output=outcome.text,
             model=outcome.model,
             endpoint=outcome.endpoint,

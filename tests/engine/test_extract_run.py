@@ -133,6 +133,21 @@ def test_records_have_the_schemas_types_also_without_a_row(folder: Path) -> None
     assert (record["names"], record["count"], record["sure"]) == (["a", "b"], 4, False)
 
 
+def test_a_chunk_that_the_service_read_in_part_is_as_partial_as_its_document(folder: Path) -> None:
+    (folder / "in" / "a.txt").write_text("".join(SENTENCES * 5))
+    (folder / "in" / "b.txt").write_text(SENTENCES[0])
+    with serving(parties, ratio=0.1) as server:  # it says that it took a tenth of what it was sent
+        done = run(folder, server, extract={"cardinality": "many"}, chunking={"max_tokens": 2_000})
+    documents = table(done, "documents").sort("uri")
+    chunks = table(done, "chunks").join(documents.select("document_id", "uri"), on="document_id").sort("uri", "chunk")
+    assert documents["status"].to_list() == ["partial", "ok"]
+    assert documents["error_kind"].to_list() == ["truncated_input", None]
+    assert len(chunks) > 2
+    assert set(chunks["status"][:-1]) == {"partial"}
+    assert all(error.startswith("truncated_input: ") for error in chunks["error"][:-1])
+    assert (chunks["status"][-1], chunks["error"][-1]) == ("ok", None)
+
+
 @pytest.mark.long
 def test_the_order_of_the_answers_changes_nothing(folder: Path) -> None:
     for n in range(5):

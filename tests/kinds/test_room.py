@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from docreduce.config import parse_job
 from docreduce.engine.session import units
 from docreduce.kinds.kind import Plan, Work
 from docreduce.kinds.registry import kind_named
-from docreduce.values import Outcome, Request
+from docreduce.values import Cause, Completion, Failure, Outcome, Request, Result
 from driving import document, drive, plan, raw, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,6 +87,31 @@ def test_the_same_documents_ask_the_same_requests(way: str) -> None:
 
     assert len(keys()) > 4
     assert keys() == keys()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_chunk_of_which_a_service_read_a_part_is_partial_and_says_so(way: str) -> None:
+    plan_ = plan(input_tokens=900, max_output_tokens=100, max_chunk_tokens=60)
+    work = made(way, plan_)
+    text = "".join(f"Harbour {at} is closed. " for at in range(40))
+    said = "truncated_input: the service read a part of what it was sent"
+
+    def answer(short: set[int | None], fails: int | None = None) -> Result:
+        def outcome(request: Request) -> Outcome:
+            if request.chunk is not None and request.chunk == fails:
+                return Failure(key=request.key, cause=Cause.SERVER_ERROR, message="told so")
+            whole = raw(work.predict(request, 80))(request)
+            assert isinstance(whole, Completion)
+            return replace(whole, truncated=request.chunk in short)
+
+        return drive(work, [document(text)], outcome)[0][0]
+
+    chunks = answer({0}).chunks
+    assert [(each.status, each.error) for each in chunks] == [("partial", said)] + [("ok", None)] * (len(chunks) - 1)
+    every = {each.chunk.index for each in chunks}
+    assert {each.status for each in answer(every).chunks} == {"partial"}
+    if len(chunks) > 1:  # what the others say is kept where one fails
+        assert answer(every, fails=1).status == "partial"
 
 
 def test_the_ways_are_all_kinds_of_the_house() -> None:

@@ -294,7 +294,8 @@ class _Extractor:
         result = chunk_result(chunk, outcome)
         if repeats:
             self.counts["repeating_answers"] += 1
-            result = replace(result, error="the answer repeated an item until it broke off: asked on from there")
+            said = "the answer repeated an item until it broke off: asked on from there"
+            result = replace(result, error=result.error or said)
         self.results.append(result)
         self.found += place(items, self.document.text, chunk=chunk.index, span=chunk.span, voice=voice)
 
@@ -307,7 +308,7 @@ class _Extractor:
         """What stands in the rows: with cardinality one exactly one record, whatever happened."""
         result = Result(status="skipped", error_kind="empty", error="there is no text in it")
         if self.results:
-            answered = any(each.status == "ok" for each in self.results)
+            answered = any(each.status in {"ok", "partial"} for each in self.results)
             result = document_result(self.results, self.failures, answered=answered)
         found = self.found if result.status in {"ok", "partial"} else ()
         merged = merge(found, self.job.extraction, marks=self.document.marks)
