@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import regex
+from docreduce.kinds.summarize.verbatim import after_mark
 from docreduce.text.sentences import sentences, words
 
 __all__ = ["summarize"]
@@ -41,7 +42,6 @@ _TERM = regex.compile(r"(?:[\p{L}\p{N}][\p{M}]*+){2,}+|\p{L}\p{M}*+")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _BROKEN_LINE = regex.compile(r"(?<=-|[\p{Han}\p{Hiragana}\p{Katakana}，、。])[^\S\n]*+\n\s*+")
 _TERMINAL = regex.compile(r"[\p{Sentence_Terminal}…][\p{Pe}\p{Pf}\p{Pi}\"'*_\d]*+$|[\p{Thai}\p{Lao}]$")
-_MARK = regex.compile(r"\A(?:#{1,6}|[-*•‣–+>]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,5})[.)])\s++")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def _quotable(source: str) -> list[_Sentence]:
     every: dict[str, _Sentence] = {}
     prose: list[_Sentence] = []
     for start, end in sentences(source):
-        text = " ".join(_BROKEN_LINE.sub("", _MARK.sub("", source[start:end])).split())
+        text = " ".join(_BROKEN_LINE.sub("", source[after_mark(source, start) : end]).split())
         letters = len(_LETTER.findall(text))
         key = unicodedata.normalize("NFKC", text).casefold()
         if not letters or key in every:

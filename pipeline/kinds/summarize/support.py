@@ -4,7 +4,8 @@ A passage is a sentence of the source. The best one shares the most words, each 
 (IDF); another one is added where it says a part of the sentence that those before do not. Hard evidence has to stand in
 the passages: numbers, months, names, and that something is negated or is not. A sentence with hard evidence that its
 passages do not have is unsupported, however alike the rest is. A name may also stand before a passage that has none of
-its own ("She sold it in 2019"), or be what the whole source is about.
+its own ("She sold it in 2019"), or be what the whole source is about. What stands in the source word for word is
+supported by that place, whatever its words weigh.
 
 What cannot be seen so: who did what to whom where the words are the same, and other words for the same thing.
 """
@@ -13,10 +14,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from docreduce.kinds.summarize.verbatim import Verbatim
 from docreduce.kinds.summarize.wording import Wording, wording
 from docreduce.text.sentences import sentences
 
@@ -26,6 +28,8 @@ MAX_PASSAGES = 4
 """Of one sentence: what rests on more is no longer a statement of any of them."""
 LEAST_SCORE = 0.15
 """Share of a sentence's weight that its passages have at least; below it nothing in the source says it."""
+MOST = 0.5
+"""The same of a sentence whose every word is common: none of them alone tells anything."""
 ADDS = 0.2
 """Share of the weight of a sentence's words, but for its hard evidence, that a further passage adds."""
 COMMON = 0.2
@@ -75,18 +79,29 @@ class _Source:
             return 0.0
         return math.log(1 + total / (seen or 1))
 
+    def weights(self, stems: Iterable[str]) -> tuple[dict[str, float], bool]:
+        """What each of a sentence's words tells, and whether one of them is rare: where none is, all count alike."""
+        weights = {stem: self.weight(stem) for stem in stems}
+        rare = any(weights.values())
+        return (weights if rare else dict.fromkeys(weights, 1.0)), rare
+
 
 def support(summary: str, text: str) -> list[dict[str, Any]]:
     """Rows of `support.parquet`: for each sentence of `summary` its passages in `text`, the best first, with their
     share of its weight; one row without a place where there is none. Linear in the text: about a second a megabyte."""
     source = _Source.of(text)
+    verbatim = Verbatim(text, [start for start, _ in source.spans])
     rows: list[dict[str, Any]] = []
     for number, (start, end) in enumerate(sentences(summary)):
         said = summary[start:end]
+        row: dict[str, Any] = {"sentence": number, "text": said, "status": "supported"}
+        if place := verbatim.place(said):
+            rows.append({**row, "char_start": place[0], "char_end": place[1], "score": 1.0})
+            continue
         read = wording(said, source.names)
-        places, score = _passages(read, source)
-        supported = score >= LEAST_SCORE and not _lacking(read, places, source)
-        row = {"sentence": number, "text": said, "status": "supported" if supported else "unsupported"}
+        places, enough = _passages(read, source)
+        if not enough or _lacking(read, places, source):
+            row["status"] = "unsupported"
         for at, share in places:
             first, last = source.spans[at]
             rows.append({**row, "char_start": first, "char_end": last, "score": round(share, 4)})
@@ -95,9 +110,9 @@ def support(summary: str, text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _passages(read: Wording, source: _Source) -> tuple[list[tuple[int, float]], float]:
-    """The passages of a sentence with the share of its weight that each one has, and what they have together."""
-    weights = {stem: source.weight(stem) for stem in read.stems}
+def _passages(read: Wording, source: _Source) -> tuple[list[tuple[int, float]], bool]:
+    """The passages of a sentence with the share of its weight that each one has, and whether they have enough of it."""
+    weights, rare = source.weights(read.stems)
     total = sum(weights.values()) or 1.0
     soft = sum(weights[stem] for stem in read.soft) or 1.0
     shared: Counter[int] = Counter()
@@ -128,7 +143,7 @@ def _passages(read: Wording, source: _Source) -> tuple[list[tuple[int, float]], 
         missing = [item for item in missing if not source.sentence(best).has(item)]
         left.remove(best)
     score = sum(weight for stem, weight in weights.items() if stem in covered) / total
-    return places, score
+    return places, score >= (LEAST_SCORE if rare else MOST)
 
 
 def _lacking(read: Wording, places: Sequence[tuple[int, float]], source: _Source) -> bool:
@@ -152,10 +167,10 @@ def _named_before(name: str, places: Sequence[tuple[int, float]], source: _Sourc
 
 
 def _same_statement(read: Wording, passage: Wording, source: _Source) -> bool:
-    """Whether what a passage negates is said in the sentence without the negation: the words beside the "not", or most
+    """Whether what a passage negates is said in the sentence without the negation: the words beside the "not", or half
     of the passage."""
     beside = [stem for stem in passage.beside if source.weight(stem) > 0]
     if beside and sum(stem in read.stems for stem in beside) * 2 > len(beside):
         return True
-    total = sum(map(source.weight, passage.stems))
-    return sum(map(source.weight, passage.stems & read.stems)) > total / 2 > 0
+    weights, _ = source.weights(passage.stems)
+    return sum(weights[stem] for stem in passage.stems & read.stems) >= sum(weights.values()) / 2 > 0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from textwrap import wrap
 from time import process_time
+from typing import Literal
 
 import pytest
+from docreduce.kinds.summarize.offline import summarize
 from docreduce.kinds.summarize.support import support
 
 
@@ -250,6 +254,68 @@ def test_a_passage_is_a_place_in_the_source_and_two_facts_rest_on_two() -> None:
     assert any("May 2019" in each for each in words)
     assert any("twelve branches" in each for each in words)
     assert all(0 < row["score"] <= 1 for row in rows)
+
+
+FEW_WORDS = {
+    "en": ("red dog eats blue cat near the old house while small birds sing over green hills", " ", "."),
+    "names": ("Anna Bert Carl sold bought lent mill farm boat to from near in the a old", " ", "."),
+    "denials": ("not no he she it is was the mill farm sold bought by with old new", " ", "."),
+    "numbers": ("10 20 30 40 tons of wheat rye oats for May June 2019 2020 sold lent in", " ", "."),
+    "zh": ("红 狗 吃 蓝 猫 在 老 房 子 旁 边 小 鸟 唱 歌 山 没", "", "。"),
+}
+
+
+def of_few_words(name: str, lines: bool) -> str:
+    """40 sentences of 16 words; `lines`: broken at 50 letters."""
+    draw = random.Random(1)
+    words, space, end = FEW_WORDS[name]
+    said = [space.join(draw.choice(words.split()) for _ in range(draw.randrange(5, 11))) for _ in range(40)]
+    text = space.join(each[0].upper() + each[1:] + end for each in said)
+    return "\n".join(wrap(text, 50)) if lines else text
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("name", FEW_WORDS)
+def test_what_the_embedded_summarizer_quotes_is_supported_by_its_place(name: str, lines: bool) -> None:
+    text = of_few_words(name, lines)
+    summary = summarize(text, max_words=100, max_tokens=500, count=len)
+    rows = support(summary, text)
+    assert len({row["sentence"] for row in rows}) > 5
+    assert {row["status"] for row in rows} == {"supported"}
+    for row in rows:
+        if row["score"] == 1:
+            assert "".join(text[row["char_start"] : row["char_end"]].split()) == "".join(row["text"].split())
+    assert sum(row["score"] == 1 for row in rows) > 5
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("other", ["NFC", "NFD"])
+def test_a_verbatim_sentence_is_found_whatever_its_white_space_and_its_composition(
+    form: Literal["NFC", "NFD"], other: Literal["NFC", "NFD"]
+) -> None:
+    text = "Äußerst übel.\n\n- Das Öl\u00a0floß über\n  die Brücke ins Grüne. Es roch.\n\nKüche"
+    source = unicodedata.normalize(form, text)
+    said = unicodedata.normalize(other, "Das Öl floß über die Brücke ins Grüne.")
+    (row,) = support(said, source)
+    assert (row["status"], row["score"]) == ("supported", 1.0)
+    quote = unicodedata.normalize("NFC", source[row["char_start"] : row["char_end"]])
+    assert quote == "Das Öl\u00a0floß über\n  die Brücke ins Grüne."
+
+
+@pytest.mark.parametrize(
+    ("sentence", "status"),
+    [
+        ("The old dog sees the cat.", "supported"),
+        ("The dog sees the old cat.", "supported"),  # other words for it, all of them common
+        ("The dog does not see the cat.", "unsupported"),
+        ("The cat eats the dog.", "unsupported"),  # the source denies it
+        ("Moss sold it.", "unsupported"),  # stands in the source, behind "not true that"
+    ],
+)
+def test_a_sentence_of_common_words_only_is_judged_too(sentence: str, status: str) -> None:
+    told = "The old dog sees the cat. The cat does not eat the dog. It is not true that Moss sold it."
+    source = " ".join([told] * 20)
+    assert verdicts(sentence, source) == {0: status}
 
 
 @pytest.mark.parametrize("summary", ["", "…", "?!", "\n\n", "𝔸 ⁇"])
