@@ -9,7 +9,9 @@ from docreduce.desk.ledger import Booked, Kept, Reserved
 from docreduce.desk.lines import Ticket
 from docreduce.models.calibration import sample
 from docreduce.models.prices import cost, unpriced
+from docreduce.settings import Retry
 from docreduce.values import (
+    UNSENT,
     Answer,
     Attempt,
     Billing,
@@ -24,7 +26,7 @@ from docreduce.values import (
     Usage,
 )
 
-__all__ = ["attempt_of", "booked_of", "misstated", "outcome_of", "reserved_of", "stated"]
+__all__ = ["attempt_of", "booked_of", "is_lasting", "may_pass", "misstated", "outcome_of", "reserved_of", "stated"]
 
 TEMPLATE_TOKENS = 8192
 """Room for what a service puts around a request: a chat template and tool instructions are some hundred tokens."""
@@ -33,7 +35,8 @@ MOST_OVERRUN = 2
 MOST_THOUGHT = 131_072
 """Thoughts stand beside the answer in some services, where its limit says nothing of them: the longest known."""
 _REMEMBERED = frozenset({Cause.CONTEXT_OVERFLOW, Cause.CONTENT_FILTER})
-"""Failures that are about this very text: kept like answers. What is about how we ask, about us or about now is not."""
+"""Failures that are about this very text: kept like answers. What is about how we ask, or about now, is kept only where
+nothing is to be asked again, and what is about us never."""
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
 
 
@@ -121,10 +124,21 @@ def _bill(ticket: Ticket, reply: Reply) -> tuple[Usage | None, Billing, int]:
     return usage, "unknown", bound
 
 
+def may_pass(cause: Cause) -> bool:
+    """Whether a failure that was kept is not about the text: another try may end otherwise."""
+    return cause not in _REMEMBERED | {Cause.EMPTY}
+
+
+def is_lasting(reply: Reply, retry: Retry) -> bool:
+    """Whether the failure of a call that is over is kept though it may pass: where nothing is to be asked again."""
+    return retry == "never" and isinstance(reply, Rejection) and reply.cause not in UNSENT
+
+
 def booked_of(
     reserved: Reserved, ticket: Ticket, reply: Reply, attempt: Attempt, *, sampled: bool, stands: bool = False
 ) -> Booked:
-    """What the ledger is to hold of `reply`. `stands`: it is a failure that came again when it was asked once more."""
+    """What the ledger is to hold of `reply`. `stands`: it is a failure that came again when it was asked once more, or
+    that nobody is to ask again."""
     cut = isinstance(reply, Answer) and reply.finish_reason == "length"
     sampled = sampled and not (isinstance(reply, Answer) and reply.truncated)  # it teaches nothing
     taught = sample(ticket.request, attempt, ticket.route, cut=cut) if sampled else None

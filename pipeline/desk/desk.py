@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from docreduce.desk.booking import attempt_of, booked_of, misstated, outcome_of, reserved_of
+from docreduce.desk.booking import attempt_of, booked_of, is_lasting, misstated, outcome_of, reserved_of
 from docreduce.desk.budget import Budget
 from docreduce.desk.known import known
 from docreduce.desk.ledger import Booked, Ledger, Out, Reserved
@@ -69,7 +69,7 @@ class Desk:
     ledger: Ledger
     budget: Budget
     max_attempts: int = 6
-    retry: Retry = "never"
+    retry: Retry = "transient"
     fresh: bool = False
     halted: Failure | None = None
     paused: bool = False  # by a person: nothing is sent until it is over
@@ -236,7 +236,8 @@ class Desk:
         wait: float | None = None
         if isinstance(reply, Rejection) and not self.halted:
             wait = again_s(ticket, reply, call, self.routing, self.max_attempts, now)
-        stands = is_mute(reply) and wait is None and not self.halted
+        lasting = is_lasting(reply, self.retry) and not (line.closed or self.fresh)  # `fresh` has answers to keep
+        stands = (is_mute(reply) or lasting) and wait is None and not self.halted
         booked = booked_of(reserved_of(ticket, self.run_id), ticket, reply, attempt, sampled=sampled, stands=stands)
         if wait is not None:
             return Settled(ask, attempt, None, now + wait), booked

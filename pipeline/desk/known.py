@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from docreduce.desk.booking import may_pass
 from docreduce.desk.ledger import Ledger
 from docreduce.models.routes import Route
 from docreduce.settings import Retry
@@ -18,7 +19,8 @@ def known(
 ) -> dict[str, Outcome]:
     """The outcomes that the ledger holds of `asks`, by key: those of the first route that answered.
 
-    A remembered failure stands where every route has one: else another one may still answer."""
+    A remembered failure that is about the text stands where every route has one: else another one may still answer.
+    One that may pass was kept when all routes had been tried, and stands where nothing is to be asked again."""
     outcomes: dict[str, Outcome] = {}
     failed: Counter[str] = Counter()
     for route in routes:
@@ -28,10 +30,16 @@ def known(
             if asked.voice in {"", route.model} and not isinstance(outcomes.get(key), Completion)
         ]
         found = ledger.answers(route.endpoint, route.setting, keys, retry=retry) if keys else {}
-        failed.update(key for key, outcome in found.items() if isinstance(outcome, Failure))
+        for key, outcome in list(found.items()):
+            if isinstance(outcome, Failure) and may_pass(outcome.cause):
+                failed[key] += len(routes)
+                if retry != "never":
+                    del found[key]
+            elif isinstance(outcome, Failure):
+                failed[key] += 1
         outcomes |= found
     return {
         key: outcome
         for key, outcome in outcomes.items()
-        if isinstance(outcome, Completion) or asks[key].voice or failed[key] == len(routes)
+        if isinstance(outcome, Completion) or asks[key].voice or failed[key] >= len(routes)
     }

@@ -132,3 +132,29 @@ def test_an_answer_that_led_to_a_failure_is_asked_again_by_the_next_run_as_the_j
         if not asks:
             assert any("not asked again" in note for note in second["notes"])
             assert run_job(job, RunOptions(retry_failed=True))["counts"]["ok"] == 1
+
+
+@pytest.mark.parametrize("fault", ["500", "reset_billed", "content_type"])
+@pytest.mark.parametrize(("retry", "asks"), [("transient", True), ("all", True), ("never", False)])
+def test_what_failed_in_passing_is_asked_again_by_the_next_run_unless_the_job_says_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry: str, asks: bool, fault: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    (tmp_path / "in").mkdir()
+    for number in range(8):
+        (tmp_path / "in" / f"{number}.txt").write_text(f"Bridge {number} was closed on 3 May 1903.", encoding="utf-8")
+    with serving(fault_at={4: fault}) as server:
+        tables: dict[str, Any] = {
+            "input": {"paths": [str(tmp_path / "in")]},
+            "model": {"provider": "openai", "name": "m", "base_url": f"{server.url}/v1", "context_window": 20_000},
+            "pricing": {"input_usd_per_million": 1.0, "output_usd_per_million": 1.0},
+            "limits": {"max_attempts": 1, "concurrency": 1},
+            "output": {"path": str(tmp_path / "out"), "retry": retry},
+        }
+        job = load_job(write_job(tmp_path, "night", "summarize", tables))
+        assert run_job(job)["counts"]["failed"] == 1
+        second = run_job(job)
+        assert second["counts"]["calls"] == second["counts"]["ok"] - 7 == int(asks)
+        if not asks:
+            assert any("not asked again" in note for note in second["notes"])
+            assert run_job(job, RunOptions(retry_failed=True))["counts"]["ok"] == 8
