@@ -18,6 +18,8 @@ __all__ = ["Verbatim", "after_mark"]
 _MARK = regex.compile(r"(?:#{1,6}|[-*•‣–+>]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,5})[.)])\s++")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u3000-\u303f\uff00-\uffef-]")
 """Where a line breaks beside these, no space is written when it is mended."""
+_ENDS = r"\b(?=[^\S\n]*(?:\n|\Z|[^\w\s,]))"
+"""What has no stop of its own ends where its source does: "Moss sold it" is not all of "Moss sold it to nobody"."""
 
 
 def after_mark(text: str, begin: int) -> int:
@@ -68,4 +70,4 @@ def _pattern(sentence: str) -> re.Pattern[str]:
                 parts.append(r"\s*")
             parts.append(re.escape(sign))
         before = sign
-    return re.compile("".join(parts) + (r"\b" if re.match(r"\w", before) else ""))
+    return re.compile("".join(parts) + (_ENDS if re.match(r"\w", before) else ""))

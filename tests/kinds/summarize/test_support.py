@@ -337,3 +337,11 @@ def test_time_is_about_linear_in_the_source() -> None:
 
     seconds(1)
     assert seconds(8) < 24 * max(seconds(2) / 2, 0.02)
+
+
+def test_a_part_of_a_sentence_without_its_stop_is_no_verbatim_quote() -> None:
+    text = "Moss sold it to nobody. The rest is here. " * 8
+    (part, *_) = support("Moss sold it", text)
+    assert part["char_end"] - part["char_start"] == len("Moss sold it to nobody.")  # by its words, not word for word
+    (whole, *_) = support("Moss sold it to nobody", text)
+    assert (whole["char_start"], whole["char_end"]) == (0, len("Moss sold it to nobody"))
