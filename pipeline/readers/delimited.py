@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docreduce.readers.base import MEGABYTE, Blocks, TableFormat, Unread
+from docreduce.readers.escapes import unescaping
 from docreduce.readers.lines import Lines, open_lines
 from docreduce.readers.regular import SWALLOWED, by_polars, regular
 from docreduce.readers.tables import BATCH_BYTES, BATCH_ROWS, Batch, Columns, Part, documents, text_batch
@@ -43,8 +44,10 @@ def _rows(
 
 def _parts(lines: Lines, settings: InputSettings) -> Iterator[Part]:
     # The csv module has one limit for all its readers; a run has one value for it.
-    csv.field_size_limit(settings.max_document_mb * MEGABYTE)
+    most = settings.max_document_mb * MEGABYTE
+    csv.field_size_limit(most)
     delimiter = _delimiter(lines, settings.text_column)
+    lines = unescaping(lines, delimiter, most)
     records = _Records(lines, delimiter)
     if settings.text_column is None:
         yield from _grid(records)
