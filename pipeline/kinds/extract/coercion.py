@@ -1,11 +1,13 @@
 """Values in the type that the schema wants, where they only stand in another spelling; what was changed is said.
 
-"1,250.00" is a number where a number is wanted, "2024-01-02 15:00" a date-time, "" in a field with a format is null.
+"1,250.00" is a number where a number is wanted, "2024-01-02 15:00" a date-time, "Red" the "red" of an enumeration, ""
+in a field with a format is null.
 What could mean two things ("1,25,0"), or more than a number ("5 kg"), stays as it is, and the schema refuses it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -135,6 +137,8 @@ def _scalar(value: Any, schema: Mapping[str, Any], path: Path, changed: Coerced)
             new = value.strip().lower() == "true"
         elif schema.get("format") in {"date", "date-time"}:
             new = _moment(value.strip(), schema["format"])
+    if isinstance(new, str):
+        new = _member(new, schema)
     if (
         isinstance(new, float)
         and "integer" in types
@@ -146,6 +150,16 @@ def _scalar(value: Any, schema: Mapping[str, Any], path: Path, changed: Coerced)
     if said := _said(value, new, schema):
         changed[shown(path)] = said
     return new
+
+
+def _member(text: str, schema: Mapping[str, Any]) -> Any:
+    """The one value of an `enum` or `const` that `text` spells, whatever its case; `text` where it is none or two."""
+    members = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else [])]
+    if text in members:
+        return text
+    spelled = text.strip().casefold()
+    meant = [one for one in members if (one if isinstance(one, str) else json.dumps(one)).strip().casefold() == spelled]
+    return meant[0] if len(meant) == 1 and meant[0] is not None else text
 
 
 def _said(value: Any, new: Any, schema: Mapping[str, Any]) -> str:
