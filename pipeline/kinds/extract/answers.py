@@ -100,11 +100,11 @@ def _read(item: Mapping[str, Any], schema: Any) -> tuple[Any, ReadItem]:
     """The item's fields in the schema's types, to be validated, and the item read. Its evidence is no reason to refuse
     it: what is no words is left out."""
     fields, changed = coerce_item({name: part for name, part in item.items() if name != EVIDENCE}, schema)
-    values = pruned(fields) or {}
+    values = pruned(fields, schema) or {}
     quotes = quotes_of(item)
     if _holes(fields):
-        quotes = [(new, words) for path, words in quotes if (new := renumbered(fields, path)) is not None]
-        moved = ((renumbered(fields, parse_path(path)), said) for path, said in changed.items())
+        quotes = [(new, words) for path, words in quotes if (new := renumbered(fields, path, schema)) is not None]
+        moved = ((renumbered(fields, parse_path(path), schema), said) for path, said in changed.items())
         changed = {shown(new): said for new, said in moved if new is not None}
     return fields, ReadItem(values=values, quotes=quotes, coerced=changed)
 

@@ -84,6 +84,8 @@ def _describe(element: Element) -> None:
     shape: set[Fields] = set()
     depth = len(element.path)
     for path, value in leaves(element.value, element.path):
+        if value is None:  # an empty place of a tuple
+            continue
         inner = path[depth:]
         listed = next((at for at, step in enumerate(inner) if isinstance(step, int)), None)
         fields = fields_of(inner)

@@ -191,11 +191,12 @@ class _Merging:
             row["reason"] = reason
 
     def _tuple(self, parts: Sequence[Part], schema: Any, path: Path) -> list[Any]:
-        """What stands in each place of a list whose places have meanings of their own."""
+        """What stands in each place of a list whose places have meanings of their own; null where nobody says it."""
         record = []
         for at in range(max(len(value) for _, _, value in parts)):
-            inner = [(found, (*way, at), value[at]) for found, way, value in parts if at < len(value)]
-            record.append(self.value(inner, placed(schema, at), (*path, at)))
+            stated = [(found, (*way, at), value[at]) for found, way, value in parts if at < len(value)]
+            inner = [part for part in stated if not empty(part[2])]
+            record.append(self.value(inner, placed(schema, at), (*path, at)) if inner else None)
         return record
 
     def _list(self, parts: Sequence[Part], schema: Any, path: Path) -> list[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import regex
+from docreduce.kinds.extract.walking import is_tuple, named, placed
 
 __all__ = [
     "EVIDENCE",
@@ -69,25 +70,30 @@ def empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def pruned(value: Any) -> Any:
-    """`value` without what is empty, at any depth; None where nothing is left."""
+def pruned(value: Any, schema: Any = None) -> Any:
+    """`value` without what is empty, at any depth; None where nothing is left. Of a list whose places have meanings of
+    their own by `schema` the places stay, null where they are empty."""
     if isinstance(value, dict):
-        value = {name: part for name, old in value.items() if not empty(part := pruned(old))}
+        parts = {name: pruned(old, named(schema, name)) for name, old in value.items()}
+        value = {name: part for name, part in parts.items() if not empty(part)}
     elif isinstance(value, list):
-        value = [part for old in value if not empty(part := pruned(old))]
+        places = [pruned(old, placed(schema, at)) for at, old in enumerate(value)]
+        kept = [part for part in places if not empty(part)]
+        value = places if kept and is_tuple(schema) else kept
     return None if empty(value) else value
 
 
-def renumbered(value: Any, path: Path) -> Path | None:
-    """Where the part of `value` at `path` stands in `pruned(value)`; None where it is not there any more."""
+def renumbered(value: Any, path: Path, schema: Any = None) -> Path | None:
+    """Where the part of `value` at `path` stands in `pruned(value, schema)`; None where it is not there any more."""
     new: list[str | int] = []
     for step in path:
         if isinstance(step, str):
-            value = value.get(step) if isinstance(value, dict) else None
+            value, schema = (value.get(step) if isinstance(value, dict) else None), named(schema, step)
             new.append(step)
-        elif isinstance(value, list) and step < len(value) and not empty(pruned(value[step])):
-            new.append(sum(not empty(pruned(part)) for part in value[:step]))
-            value = value[step]
+        elif isinstance(value, list) and step < len(value) and not empty(pruned(value[step], placed(schema, step))):
+            before = (pruned(part, placed(schema, at)) for at, part in enumerate(value[:step]))
+            new.append(step if is_tuple(schema) else sum(not empty(part) for part in before))
+            value, schema = value[step], placed(schema, step)
         else:
             return None
     return tuple(new)

@@ -153,3 +153,22 @@ def test_a_part_is_found_through_branches_patterns_and_what_holds_for_all_others
     assert not is_tuple({"items": INTEGER})
     assert is_open(schema)
     assert not is_open(fields(a=TEXT) | {"additionalProperties": False})
+
+
+TRIPLE = {"type": "array", "prefixItems": [TEXT, TEXT, TEXT], "items": False}
+
+
+def test_an_empty_place_of_a_tuple_moves_no_other():
+    assert merged(fields(t=TRIPLE), {"t": [None, "red", "Kiel"]}).records == [{"t": [None, "red", "Kiel"]}]
+    answers = [{"t": [None, "red", "Kiel"]}, {"t": ["bolt", None, "Kiel"]}]
+    assert merged(fields(t=TRIPLE), *answers).records == [{"t": ["bolt", "red", "Kiel"]}]
+    assert merged(fields(t=TRIPLE, n=INTEGER), {"t": [None, "", None], "n": 1}).records == [{"t": None, "n": 1}]
+
+
+def test_evidence_of_a_tuple_stays_with_its_place():
+    asked = settings(fields(t=TRIPLE))
+    text = "It is red and lies in Kiel."
+    item = {"t": [None, "red", "Kiel"], "evidence": {"t[1]": "It is red", "t[2]": "lies in Kiel"}}
+    found = place(read_items(json.dumps({"items": [item]}), asked.schema), text, chunk=0, span=Span(0, len(text)))
+    rows = {row["field"]: row["quote"] for row in merge(found, asked).evidence}
+    assert rows == {"t[1]": "It is red", "t[2]": "lies in Kiel"}
