@@ -261,6 +261,7 @@ def child(path: Path, script: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lines", [1, 8, 9, 150, 401, 1000])
 def test_a_process_killed_at_any_moment_leaves_what_it_was_told_is_durable(path: Path, lines: int) -> None:
     said: dict[str, set[str]] = {"sent": set(), "booked": set()}

@@ -61,6 +61,7 @@ def _fan_out(case: Case, limits: str, seed: int, network_s: float = 0.001) -> tu
     return played.answered_at[-1] / account.ideal_s(case.sizes), account
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network_s", [0.001, 0.05])
 @pytest.mark.parametrize("limits", HANDS)
 @pytest.mark.parametrize("name", CASES)
@@ -73,6 +74,7 @@ def test_limits_given_or_told_by_headers_are_used_up_without_one_refusal(
         assert ratio <= CASES[name].ratio
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limits", ["none", "none only"])
 @pytest.mark.parametrize("name", CASES)
 def test_limits_that_nobody_tells_are_found(name: str, limits: str) -> None:

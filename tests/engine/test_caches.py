@@ -46,6 +46,7 @@ def run(folder: Path, service: str, prefix_words: int, **simulated: Any) -> tupl
     return stats, billings["charged"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", ["openai", "anthropic"])
 def test_a_long_prefix_is_written_once_and_read_by_all_others(tmp_path: Path, service: str) -> None:
     stats, charged = run(tmp_path, service, 2000, latency_s=0.02)

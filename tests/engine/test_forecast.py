@@ -66,6 +66,7 @@ def pico(amount: Any) -> int:
     return round((amount or 0) * 10**12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("ratio", [0.9, 1.6])
 def test_cold_the_run_lies_between_low_and_high_and_under_the_ceiling(tmp_path: Path, mode: str, ratio: float) -> None:
@@ -230,6 +231,7 @@ def test_broken_and_invalid_answers_are_in_the_next_estimate(tmp_path: Path) -> 
     assert learned["input_tokens"]["expected"] == pytest.approx(first["usage"]["input_tokens"], rel=0.1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sigma", [0.0, 0.4])
 def test_the_smallest_cap_completes_and_half_of_the_cost_does_not(tmp_path: Path, sigma: float) -> None:
     with serving(output_words=25, output_sigma=sigma) as server:

@@ -91,6 +91,7 @@ def test_another_model_sampling_or_answer_limit_is_asked_anew(folder: Path, chan
 LONG = "".join(f"{word.title()} was said of the bridge. " for word in dict.fromkeys(" ".join(SENTENCES).split()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("server", "model", "status"),
     [

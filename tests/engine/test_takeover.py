@@ -84,6 +84,7 @@ def assert_equal_tables(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one["cost"]["reused_usd"] == pytest.approx(other["cost"]["reused_usd"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tables_of_an_unchanged_night_are_those_of_a_fresh_run(tmp_path: Path, service: Server, kind: str) -> None:
     night = Night(tmp_path, service, kind)

@@ -41,6 +41,7 @@ def held(plan_: Plan, request: Request) -> int:
     return told + sum(plan_.tokenizer.count(message.content) for message in request.messages)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())

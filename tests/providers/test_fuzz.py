@@ -95,6 +95,7 @@ def replied(case: dict[str, Any], dice: random.Random) -> Reply:
     return reader.reply or reader.finish()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_comes_there_is_a_reply_that_can_be_booked(seed: int) -> None:
     dice = random.Random(seed)

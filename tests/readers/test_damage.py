@@ -43,6 +43,7 @@ def test_a_sound_table_comes_whole(tmp_path: Path, read_all: Any, name: str) -> 
     assert [each.row for each in found] == list(range(len(ROWS)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_row_of_a_damaged_table_goes_without_a_word(tmp_path: Path, read_all: Any, name: str) -> None:
     faults = {}

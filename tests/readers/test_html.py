@@ -186,6 +186,7 @@ def tables(draw: st.DrawFn) -> tuple[str, list[list[str]]]:
     return f"<table>{markup}</table>", [[row[column] for column in used] for row in grid if any(row)]
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(tables())
 def test_every_cell_of_any_table_stands_in_its_row_and_column(table: tuple[str, list[list[str]]]) -> None:
@@ -258,6 +259,7 @@ def test_any_markup_gives_text_whose_marks_fit(pieces: list[str]) -> None:
         assert "".join(page.text[mark.start :].split()).startswith("".join(mark.label.split()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("piece", ["<b>", "<table><tr><td>", "<svg>", "<span>"])
 def test_deep_nesting_does_not_crash(piece: str) -> None:
     assert extract(piece * 20_000 + "deep").text == ("" if piece == "<svg>" else "deep")

@@ -420,6 +420,7 @@ def test_a_stream_can_break_off_with_an_error_event(fault: str) -> None:
     talk(settings(fault_at={1: fault}), work)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("fault", [None, "slow", "hang", "hang_billed"])
 def test_a_client_that_gave_up_leaves_no_trace_but_its_bill(fault: str | None, stream: bool) -> None:

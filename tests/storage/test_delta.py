@@ -54,6 +54,7 @@ def _held(place: str | Path, **options: Any) -> Any:
     return pl.from_arrow(deltalake.DeltaTable(str(place), **options).to_pyarrow_table()).sort("document_id")
 
 
+@pytest.mark.long
 def test_a_table_holds_the_rows_of_the_run_that_latest_names_and_earlier_ones_under_versions(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     job = _job(tmp_path, {name: column for name, column in ROWS.items() if name != "sum"}, f"delta://{lake}")

@@ -120,6 +120,7 @@ def test_an_object_that_is_too_large_is_not_fetched(web: str) -> None:
     assert found.error.kind == "too_large"
 
 
+@pytest.mark.long
 def test_a_table_that_is_larger_than_a_document_may_be_is_read_as_a_local_one(web: str) -> None:
     given = InputSettings.model_validate({"paths": [f"{web}/rows.csv"], "max_document_mb": 1, "text_column": "text"})
     (source,) = discover(given).sources

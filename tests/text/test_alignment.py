@@ -118,6 +118,7 @@ def test_a_position_has_the_number_of_the_last_page_begun():
     assert page_at([Mark("page", 7, "1")], 5) is None
 
 
+@pytest.mark.long
 def test_a_quote_that_says_something_else_is_found_nowhere():
     cases = list(altered())
     taken = [(how, text, quote) for text, quote, how in cases if Aligner(text).find(quote).span]
@@ -126,6 +127,7 @@ def test_a_quote_that_says_something_else_is_found_nowhere():
     assert len(taken) <= 0.01 * len(cases)
 
 
+@pytest.mark.long
 def test_a_quote_in_another_spelling_is_found_where_it_stands():
     cases = list(harmless())
     lost = []

@@ -104,6 +104,7 @@ def test_any_text_is_covered_within_any_budget(text: str, counter: Tokenizer, bu
     assert_covered(text, chunks, counter, budget, overlap)
 
 
+@pytest.mark.long
 @given(text=texts(), counter=st.sampled_from(COUNTERS), budget=st.integers(12, 60))
 @settings(max_examples=200, deadline=None)
 def test_clusters_that_fit_are_not_cut(text: str, counter: Tokenizer, budget: int) -> None:
@@ -136,6 +137,7 @@ def long_texts() -> list[Path]:
     return sorted((DATA / "long").glob("*.txt.gz"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", long_texts(), ids=lambda path: path.name.split(".")[0])
 @pytest.mark.parametrize("budget", [300, 2000, 8000, 100_000])
 def test_real_texts_take_few_chunks_cut_at_paragraphs(path: Path, budget: int) -> None:

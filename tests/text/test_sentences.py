@@ -76,6 +76,7 @@ def test_spans_are_in_order_and_leave_out_white_space_alone(text: str) -> None:
     assert "".join("".join(text[start:end].split()) for start, end in found) == "".join(text.split())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "piece", ["a b. ", "x", "字", "字。", "ค ", "。", ". ", "\n", "a\n", "- ", '"', "Mr. ", "am 3. ", "# "]
 )

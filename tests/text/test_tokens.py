@@ -51,6 +51,7 @@ def test_both_engines_count_what_tiktoken_counts(name: TokenizerName, text: str)
     assert tokenizer(name, "tiktoken").count(text) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 @given(text=texts)
 @settings(max_examples=200, deadline=None)

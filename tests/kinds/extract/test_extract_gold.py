@@ -28,6 +28,7 @@ def contracts():
     return [((CONTRACTS / "txt" / file).read_bytes().decode(), spans) for file, spans in sorted(gold.items())]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overlap", [None, 200])
 @pytest.mark.parametrize(("size", "least"), [(1_000, 0.97), (8_000, 0.998), (100_000, 1.0)])
 def test_gold_spans_come_back_once_with_their_offsets(contracts, size, least, overlap):

@@ -554,6 +554,7 @@ def planted(count):
     return text, rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [25, 400])
 @pytest.mark.parametrize("cardinality", ["one", "many"])
 @pytest.mark.parametrize("evidence", ["of rows", "of cells", "none"])

@@ -324,6 +324,7 @@ def test_a_field_called_by_its_unit_takes_numbers_of_that_unit_alone() -> None:
     assert value("2. Notice. A notice of 3 months.", {"type": "integer"}, "notice_days") is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [
