@@ -289,11 +289,12 @@ def test_a_shard_of_another_job_is_incomplete(folder: Path) -> None:
 def test_the_command_runs_shards_and_merges_them(folder: Path) -> None:
     path, out = str(job_file(folder)), str(folder / "out")
     command = CliRunner().invoke
-    assert command(main, ["run", path, "--shard", "1/2", "--quiet"]).exit_code == 1  # some documents are broken
+    first = command(main, ["run", path, "--shard", "1/2", "--quiet"])
     asked = command(main, ["merge", out])
     assert asked.exit_code == 1
     assert "missing: 1 of 2 shards: 2" in asked.stderr
-    command(main, ["run", path, "--shard", "2/2", "--quiet"])
+    second = command(main, ["run", path, "--shard", "2/2", "--quiet"])
+    assert {first.exit_code, second.exit_code} in ({1}, {0, 1})  # some documents are broken; where, the path decides
     told = command(main, ["merge", out, "harbour", "--json"])
     assert told.exit_code == 0, told.output
     assert json.loads(told.stdout)["counts"]["documents"] == json.loads(told.stdout)["files"][0]["rows"] == 6825

@@ -112,7 +112,8 @@ CHECK_BYTES = 2**28
 
 _DISK = "The disk fails: copy the output folder to a sound one, and run the same command there."
 _HINTS = {
-    sqlite3.SQLITE_IOERR: _DISK,
+    # What else fails on a disk is not known to be its end: the command's own words are said then.
+    sqlite3.SQLITE_IOERR_READ: _DISK,
     sqlite3.SQLITE_FULL: "Free some space and run the same command again.",
     sqlite3.SQLITE_READONLY: "Check who owns the output folder and its permissions.",
     sqlite3.SQLITE_CANTOPEN: "Check who owns the output folder and its permissions.",
@@ -132,7 +133,7 @@ def explain(error: Exception, path: Path) -> MachineError:
                 probe.write(bytes(2**12))
         except MachineError as said:
             return MachineError(f"{path}: {error}: {said.message.rpartition(': ')[2]}", hint=said.hint)
-    return MachineError(f"{path}: {error}", hint=_HINTS.get(_code(error), ""))
+    return MachineError(f"{path}: {error}", hint=_HINTS.get(_whole_code(error), _HINTS.get(_code(error), "")))
 
 
 def hold(path: Path) -> IO[bytes]:
@@ -161,8 +162,12 @@ def _owner(path: Path) -> str:
     return "unknown"
 
 
+def _whole_code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0))
+
+
 def _code(error: Exception) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+    return _whole_code(error) & 0xFF
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
