@@ -168,6 +168,10 @@ def _sum_faults(
 
 def _leftovers(output: Path, books: Mapping[str, RunBook], runs: Sequence[Path]) -> Iterator[Finding]:
     for partial in sorted(output.rglob(".*.partial")):
+        if partial.is_file():
+            message = "a file that a failing disk left half written, beside what is whole"
+            yield Finding(wrong=False, place=str(partial), message=message, remedy="It can be removed.")
+            continue
         run_id = partial.name[1 : -len(".partial")]
         at_work = run_id in books and books[run_id].status == "running"
         message = "a run that is at work, or died" if at_work else "the half-written folder of a run that died"

@@ -74,6 +74,7 @@ HARM: dict[str, tuple[Callable[[Runs], object], str]] = {
 KNOWN: dict[str, tuple[Callable[[Runs], object], str]] = {
     "old answers": (lambda r: sql(r, "UPDATE answer SET endpoint = '' WHERE rowid = 1"), "before endpoints"),
     "a run removed": (lambda r: shutil.rmtree(r.first), "has no results here"),
+    "half a page": (lambda r: (r.first / ".report.html.partial").touch(), "left half written"),
     "a file added": (lambda r: (r.first / "mine.txt").touch(), "no file of this run"),
     "a ledger removed": (lambda r: [path.unlink() for path in r.output.glob("ledger*")], ""),
 }
