@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from docreduce.desk.ledger.file import connect, keep_aside, marker, migrate
 from docreduce.desk.ledger.salvage import salvage
 from docreduce.values.errors import MachineError
 from ledgers import ENDPOINT, SETTING, book, reserve
+from limited import files_end_at
 
 WORDS = "word " * 500
 
@@ -39,16 +38,6 @@ def path(tmp_path: Path, keys: list[str]) -> Path:
     raw[(page - 1) * 4096 + 8 : page * 4096] = os.urandom(4096 - 8)
     path.write_bytes(raw)
     return path
-
-
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def comes_back(path: Path, keys: list[str]) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from docreduce.desk.ledger import book as book_module
 from docreduce.models.calibration import Sample
 from docreduce.values.errors import MachineError
 from ledgers import ENDPOINT, SETTING, attempt, book, booked, completion, kept, key, pay, reserve
+from limited import files_end_at
 from places import ROOT
 
 FIRST_VERSION = """
@@ -378,16 +377,6 @@ def test_a_newer_ledger_is_left_alone(path: Path) -> None:
 
 
 # --- a disk that fails --------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_when_the_disk_is_full_a_write_fails_whole_and_what_was_durable_stays(path: Path) -> None:

@@ -7,12 +7,10 @@ import errno
 import hashlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -31,6 +29,7 @@ from docreduce.values import Attempt, Chunk, ChunkResult, Result, Span, Usage
 from docreduce.values.errors import MachineError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limited import files_end_at
 
 CONTRACT = {
     "documents": """document_id uri row status error_kind error media_type chars source_tokens chunks calls attempts
@@ -576,16 +575,6 @@ def test_long_texts_make_shorter_row_groups(tmp_path: Path) -> None:
     run = written(tmp_path, [done(str(number), summary="x" * 2**21) for number in range(20)])
     with pq.ParquetFile(run / "documents.parquet") as file:
         assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [8, 8, 4]
-
-
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_a_machine_error_and_leaves_nothing(tmp_path: Path) -> None:

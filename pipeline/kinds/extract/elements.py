@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 from docreduce.kinds.extract.found import Answer, Element, Fields
 from docreduce.values import Span
 
-__all__ = ["Group", "breaks_off", "united"]
+__all__ = ["Group", "breaks_off", "key_of", "united"]
 
 OPEN_SPANS = 64
 """How many earlier mentions of one value an element is compared with, and how many elements at a border."""
@@ -141,7 +141,7 @@ class _Fold:
             paired = {id(element) for element, group in pairs(rest) if self._join(group, element)}
             rest = [element for element in rest if id(element) not in paired]
         for element in rest:
-            key = self._key_of(element)
+            key = key_of(element.scalars, self._key)
             group = self._by_key.get(key) if key is not None else None
             if group is None:
                 group = Group(members=[], scalars={}, shape=frozenset())
@@ -151,7 +151,7 @@ class _Fold:
     def _join(self, group: Group, element: Element) -> bool:
         group.add(element)
         self._open[id(group)] = group
-        if (key := self._key_of(element)) is not None:
+        if (key := key_of(element.scalars, self._key)) is not None:
             self._by_key.setdefault(key, group)
         for spots, doubt in ((element.spots, False), (element.doubts, True)):
             for fields, value, span in spots:
@@ -161,15 +161,11 @@ class _Fold:
             contents.append(group)
         return True
 
-    def _key_of(self, element: Element) -> Hashable | None:
-        values = tuple(element.scalars.get(path) for path in self._key)
-        return values if any(value is not None for value in values) else None
-
     # --- what is the same ------------------------------------------------------------------------------------
 
     def _by_its_key(self, elements: Sequence[Element]) -> Iterator[tuple[Element, Group]]:
         for element in elements if self._key else ():
-            key = self._key_of(element)
+            key = key_of(element.scalars, self._key)
             if key is not None and (group := self._by_key.get(key)) is not None:
                 yield element, group
 
@@ -182,7 +178,7 @@ class _Fold:
             for spots, doubt in ((element.spots, False), (element.doubts, True)):
                 for fields, value, span in spots:
                     for other, group, other_doubt in self._by_spot.get((fields, value), ())[-OPEN_SPANS:]:
-                        if other.start < span.end and span.start < other.end:
+                        if other.overlaps(span):
                             (doubtful if doubt or other_doubt else sure)[id(group)] += 1
                             groups[id(group)] = group
             for at, group in groups.items():
@@ -330,6 +326,12 @@ class _Fold:
     def _is_seen_whole(self, shape: frozenset[Fields]) -> bool:
         """Whether one answer has an element with all these fields: halves of such a one are no two kinds."""
         return any(shape <= each for each in self._shapes)
+
+
+def key_of(scalars: Mapping[Fields, Hashable], key: Sequence[Fields]) -> Hashable | None:
+    """What tells an element with these scalars apart, by the job's `key`; None where it has no part of it."""
+    values = tuple(scalars.get(path) for path in key)
+    return values if any(value is not None for value in values) else None
 
 
 def breaks_off(span: Span, chunk: Span) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from docreduce.kinds.extract.elements import Group
+from docreduce.kinds.extract.elements import Group, key_of
 from docreduce.kinds.extract.found import Fields
 from docreduce.kinds.extract.names import normalize
 from docreduce.kinds.extract.paths import fields_of, leaves
@@ -78,15 +78,13 @@ def _in_order(lines: Sequence[_Line]) -> list[_Line]:
 
 def _line(group: Group, key: Sequence[Fields]) -> _Line:
     said: set[Leaf] = set()
+    spots: dict[Fields, list[Span]] = defaultdict(list)
     for member in group.members:
         depth = len(member.path)
         said.update((fields_of(path[depth:]), normalize(value)) for path, value in leaves(member.value, member.path))
-    spots: dict[Fields, list[Span]] = defaultdict(list)
-    for member in group.members:
         for fields, _, span in member.spots:
             spots[fields].append(span)
-    values = tuple(group.scalars.get(path) for path in key)
-    return _Line(group, frozenset(said), spots, values if any(value is not None for value in values) else None)
+    return _Line(group, frozenset(said), spots, key_of(group.scalars, key))
 
 
 def _laid(ones: list[_Line], others: list[_Line], weights: dict[Leaf, float]) -> list[_Line]:
@@ -171,8 +169,5 @@ def _apart(one: _Line, other: _Line) -> bool:
         return True
     shared = one.spots.keys() & other.spots.keys()
     return bool(shared) and not any(
-        mine.start < theirs.end and theirs.start < mine.end
-        for fields in shared
-        for mine in one.spots[fields]
-        for theirs in other.spots[fields]
+        mine.overlaps(theirs) for fields in shared for mine in one.spots[fields] for theirs in other.spots[fields]
     )
